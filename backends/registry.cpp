@@ -1,0 +1,23 @@
+#include "backends/registry.h"
+
+#include "engine/core/text.h"
+
+namespace lm {
+
+Result<std::unique_ptr<Backend>> Registry::open(std::string_view device,
+                                                const BackendOptions& options) const {
+  std::string reason;
+  for (const BackendEntry& entry : entries_) {
+    for (const DeviceInfo& info : entry.devices()) {
+      if (device != "auto" && device != entry.kind && device != info.name) continue;
+      if (info.unavailable.empty()) return entry.open(info.name, options);
+      if (reason.empty()) reason = concat(info.name, " can't be used: ", info.unavailable);
+    }
+  }
+  if (reason.empty()) {
+    reason = concat("expected a device of this machine, found \"", printable(device), "\"");
+  }
+  return Error{ErrorCode::bad_request, reason};
+}
+
+}  // namespace lm

@@ -1,0 +1,44 @@
+// backends/registry.h — which backends this executable was built with. main() fills a Registry and
+// hands it down, so that no room but main knows them all.
+#pragma once
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "backends/backend.h"
+#include "engine/core/result.h"
+
+namespace lm {
+
+struct BackendOptions {
+  int n_threads = 0;  // 0: every usable core
+  std::string isa;    // CPU instruction set to force; empty: the best
+};
+
+struct DeviceInfo {
+  std::string name;         // "cpu", "cuda:0": what --device takes
+  std::string description;  // the processor's or the card's own name
+  uint64_t memory_bytes = 0;
+  std::string unavailable;  // why it can't be used; empty when it can
+};
+
+struct BackendEntry {
+  std::string_view kind;  // "cpu", "cuda"
+  std::vector<DeviceInfo> (*devices)();
+  Result<std::unique_ptr<Backend>> (*open)(std::string_view device, const BackendOptions& options);
+};
+
+class Registry {
+ public:
+  void add(const BackendEntry& entry) { entries_.push_back(entry); }
+  std::span<const BackendEntry> entries() const { return entries_; }
+  // `device`: "auto" (the first entry with a usable device), a kind ("cuda"), or a name ("cuda:0").
+  Result<std::unique_ptr<Backend>> open(std::string_view device, const BackendOptions& options) const;
+
+ private:
+  std::vector<BackendEntry> entries_;
+};
+
+}  // namespace lm

@@ -1,0 +1,194 @@
+#include "engine/core/file.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
+#include <vector>
+
+#include "engine/core/text.h"
+
+namespace lm {
+namespace {
+
+Error io_error(const std::filesystem::path& path, std::string_view doing, int error) {
+  const ErrorCode code = error == ENOENT || error == EACCES || error == EISDIR || error == ENOTDIR
+                             ? ErrorCode::bad_file
+                             : ErrorCode::io;
+  return Error{code, concat("cannot ", doing, " ", printable(path.native(), 1000), ": ",
+                            std::strerror(error))};
+}
+
+class Descriptor {
+ public:
+  explicit Descriptor(int fd) : fd_(fd) {}
+  ~Descriptor() { close_now(); }
+  Descriptor(const Descriptor&) = delete;
+  Descriptor& operator=(const Descriptor&) = delete;
+  int get() const { return fd_; }
+  int close_now() { return fd_ < 0 ? 0 : ::close(std::exchange(fd_, -1)); }
+
+ private:
+  int fd_;
+};
+
+}  // namespace
+
+struct MappedFile::Impl {
+  std::filesystem::path path;
+  void* base = nullptr;
+  size_t bytes = 0;
+
+  Impl() = default;
+  Impl(const Impl&) = delete;
+  Impl& operator=(const Impl&) = delete;
+  ~Impl() {
+    if (base != nullptr) munmap(base, bytes);
+  }
+};
+
+Result<MappedFile> MappedFile::open(const std::filesystem::path& path) {
+  const Descriptor fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+  if (fd.get() < 0) return io_error(path, "open", errno);
+  struct stat info {};
+  if (fstat(fd.get(), &info) != 0) return io_error(path, "look at", errno);
+  if (S_ISDIR(info.st_mode)) return io_error(path, "open", EISDIR);
+  if (!S_ISREG(info.st_mode)) {
+    return Error{ErrorCode::bad_file,
+                 concat("expected a regular file, found a pipe or device: ", printable(path.native(), 1000))};
+  }
+  auto impl = std::make_shared<Impl>();
+  impl->path = path;
+  impl->bytes = size_t(info.st_size);
+  if (impl->bytes > 0) {  // an empty file can't be mapped, and needs no memory
+    void* base = mmap(nullptr, impl->bytes, PROT_READ, MAP_PRIVATE, fd.get(), 0);
+    if (base == MAP_FAILED) return io_error(path, "map", errno);
+    impl->base = base;
+  }
+  MappedFile file;
+  file.impl_ = std::move(impl);
+  return file;
+}
+
+std::span<const std::byte> MappedFile::bytes() const {
+  return {static_cast<const std::byte*>(impl_->base), impl_->bytes};
+}
+
+const std::filesystem::path& MappedFile::path() const { return impl_->path; }
+
+void MappedFile::release(std::span<const std::byte> part) const {
+  const auto page = uintptr_t(sysconf(_SC_PAGESIZE));
+  const uintptr_t first = (reinterpret_cast<uintptr_t>(part.data()) + page - 1) & ~(page - 1);
+  const uintptr_t last = reinterpret_cast<uintptr_t>(part.data() + part.size()) & ~(page - 1);
+  if (first < last) madvise(reinterpret_cast<void*>(first), last - first, MADV_DONTNEED);
+}
+
+Result<std::string> read_file(const std::filesystem::path& path, uint64_t max_bytes) {
+  const Descriptor fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (fd.get() < 0) return io_error(path, "open", errno);
+  std::string text;
+  std::vector<char> chunk(1 << 16);
+  for (;;) {
+    const ssize_t n = ::read(fd.get(), chunk.data(), chunk.size());
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return io_error(path, "read", errno);
+    if (n == 0) return text;
+    if (text.size() + size_t(n) > max_bytes) {
+      return Error{ErrorCode::bad_file, concat("expected at most ", max_bytes, " bytes in ",
+                                               printable(path.native(), 1000))};
+    }
+    text.append(chunk.data(), size_t(n));
+  }
+}
+
+struct FileWriter::Impl {
+  std::filesystem::path path;
+  std::string temporary;  // empty: `path` is a device or pipe and is written directly
+  Descriptor fd;
+  uint64_t size = 0;
+  std::vector<std::byte> buffer;
+
+  Impl(std::filesystem::path target, std::string temporary_name, int descriptor)
+      : path(std::move(target)), temporary(std::move(temporary_name)), fd(descriptor) {}
+  Impl(const Impl&) = delete;
+  Impl& operator=(const Impl&) = delete;
+  ~Impl() {
+    if (!temporary.empty()) ::unlink(temporary.c_str());
+  }
+
+  Status write_through(std::span<const std::byte> bytes) {
+    while (!bytes.empty()) {
+      const ssize_t n = ::write(fd.get(), bytes.data(), bytes.size());
+      if (n < 0 && errno == EINTR) continue;
+      if (n < 0) return Error{ErrorCode::io, io_error(path, "write", errno).message};
+      bytes = bytes.subspan(size_t(n));
+    }
+    return ok();
+  }
+
+  Status flush() {
+    Status status = write_through(buffer);
+    buffer.clear();
+    return status;
+  }
+};
+
+FileWriter::FileWriter(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+FileWriter::FileWriter(FileWriter&&) noexcept = default;
+FileWriter& FileWriter::operator=(FileWriter&&) noexcept = default;
+FileWriter::~FileWriter() = default;
+
+Result<FileWriter> FileWriter::create(const std::filesystem::path& path) {
+  struct stat info {};
+  const bool exists = stat(path.c_str(), &info) == 0;
+  if (exists && S_ISDIR(info.st_mode)) return io_error(path, "write", EISDIR);
+  if (exists && !S_ISREG(info.st_mode)) {  // "/dev/null", a named pipe: there is nothing to replace
+    const int fd = ::open(path.c_str(), O_WRONLY | O_CLOEXEC);
+    if (fd < 0) return io_error(path, "write", errno);
+    return FileWriter(std::make_unique<Impl>(path, std::string(), fd));
+  }
+  std::string temporary = path.native() + ".XXXXXX";
+  const int fd = mkostemp(temporary.data(), O_CLOEXEC);
+  if (fd < 0) return io_error(path, "create", errno);
+  const mode_t mask = umask(0);
+  umask(mask);
+  const mode_t mode = exists ? info.st_mode & 0777 : 0666 & ~mask;
+  auto impl = std::make_unique<Impl>(path, std::move(temporary), fd);
+  if (fchmod(fd, mode) != 0) return io_error(path, "create", errno);
+  return FileWriter(std::move(impl));
+}
+
+Status FileWriter::write(std::span<const std::byte> bytes) {
+  constexpr size_t kBuffer = 1 << 20;
+  impl_->size += bytes.size();
+  if (impl_->buffer.size() + bytes.size() > kBuffer) LM_TRY(impl_->flush());
+  if (bytes.size() > kBuffer) return impl_->write_through(bytes);
+  impl_->buffer.insert(impl_->buffer.end(), bytes.begin(), bytes.end());
+  return ok();
+}
+
+Status FileWriter::write(std::string_view text) { return write(std::as_bytes(std::span(text))); }
+
+uint64_t FileWriter::size() const { return impl_->size; }
+
+Status FileWriter::commit() {
+  LM_TRY(impl_->flush());
+  if (!impl_->temporary.empty() && fsync(impl_->fd.get()) != 0) {
+    return Error{ErrorCode::io, io_error(impl_->path, "write", errno).message};
+  }
+  if (impl_->fd.close_now() != 0) {
+    return Error{ErrorCode::io, io_error(impl_->path, "write", errno).message};
+  }
+  if (impl_->temporary.empty()) return ok();
+  if (::rename(impl_->temporary.c_str(), impl_->path.c_str()) != 0) {
+    return Error{ErrorCode::io, io_error(impl_->path, "write", errno).message};
+  }
+  impl_->temporary.clear();
+  return ok();
+}
+
+}  // namespace lm

@@ -1,0 +1,18 @@
+// engine/core/machine.h — what this process may use of the machine it runs on.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+
+namespace lm {
+
+// Physical cores that this process may run on, within its affinity mask and the container's CPU
+// quota (cgroup v1 or v2). At least 1.
+int usable_cores();
+
+// Bytes that can still be allocated before the machine or the container's memory limit is reached.
+uint64_t available_memory();
+
+// Largest resident set of this process so far, in bytes.
+uint64_t peak_rss();
+
+}  // namespace lm

@@ -1,0 +1,57 @@
+// engine/model/model.h — weights bound to a config, and the one forward pass.
+#pragma once
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "engine/core/result.h"
+#include "engine/model/config.h"
+#include "gguf/file.h"
+
+namespace lm {
+
+// One layer's KV cache: [n_blocks, n_kv_heads, block_size, head_dim].
+struct KvLayer {
+  Tensor k, v;
+};
+
+struct LoadOptions {
+  int n_ctx = 0;  // context that will be used (longrope chooses its table by it); 0: as trained
+  std::function<void(uint64_t done_bytes, uint64_t total_bytes)> progress;  // may be empty
+};
+
+// What the file says the model is; reads no tensor data. Used by inspect before anything is loaded.
+Result<ModelConfig> read_config(const gguf::File& file);
+// The values of general.architecture that read_config knows.
+std::span<const std::string_view> known_architectures();
+
+class Model {
+ public:
+  // `backend` and the file's mapping must outlive the model (it keeps a copy of `file`).
+  static Result<Model> load(const gguf::File& file, Backend& backend, const LoadOptions& options);
+  Model(Model&&) noexcept;
+  Model& operator=(Model&&) noexcept;
+  ~Model();
+
+  const ModelConfig& config() const;
+  uint64_t weight_bytes() const;  // read for each token in decode: all matrices, experts in use only
+
+  // Allocates the activations of the largest step and reserves the backend's workspace. Once,
+  // before the first forward.
+  Status reserve(int max_tokens, int max_seqs, int max_logits);
+
+  // logits row i [n_vocab] = the scores after row logit_rows[i] of the step.
+  // kv has one entry per layer. logit_rows i32 [n_logits]; logits f32 [n_logits, n_vocab].
+  // Only enqueues: wait with Backend::synchronize or download.
+  void forward(const StepView& step, std::span<const KvLayer> kv, Tensor logit_rows, Tensor logits);
+
+ private:
+  struct Impl;
+  explicit Model(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace lm

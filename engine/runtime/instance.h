@@ -1,0 +1,71 @@
+// engine/runtime/instance.h — a loaded model, ready to run steps: file, backend, weights, KV memory.
+// The engine schedules on top of it; jobs that need raw logits (logits, eval, bench) drive it directly.
+#pragma once
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "backends/registry.h"
+#include "engine/core/result.h"
+#include "engine/core/token.h"
+#include "engine/kv/block_pool.h"
+#include "engine/kv/kv_cache.h"
+#include "engine/model/model.h"
+#include "engine/text/tokenizer.h"
+
+namespace lm {
+
+struct InstanceOptions {
+  std::filesystem::path model_path;
+  std::string device = "auto";
+  BackendOptions backend;
+  int n_ctx = 0;                // tokens of one sequence; 0: the smaller of trained and what fits
+  int max_seqs = 1;             // sequences that run at once
+  uint64_t kv_budget = 0;       // bytes for KV; 0: up to half of the available memory
+  DType kv_dtype = DType::f16;
+  int block_size = 32;
+  int max_step_tokens = 512;    // rows of one forward pass: the prefill chunk
+  bool need_tokenizer = true;
+  std::function<void(uint64_t done_bytes, uint64_t total_bytes)> load_progress;
+};
+
+// One sequence's part in a step: its next tokens, appended at `first_position`.
+struct StepRow {
+  std::span<const TokenId> tokens;
+  int first_position = 0;
+  const BlockTable* table = nullptr;  // already large enough
+  int n_logits = 1;                   // logits wanted for the last n_logits tokens (0: none)
+};
+
+class Instance {
+ public:
+  static Result<std::unique_ptr<Instance>> open(const Registry& registry, const InstanceOptions& options);
+  ~Instance();
+
+  const ModelConfig& config() const;
+  const gguf::File& file() const;
+  const Tokenizer* tokenizer() const;  // nullptr when the file has none and none was needed
+  Backend& backend() const;
+  BlockPool& pool() const;
+  int n_ctx() const;
+  int max_seqs() const;
+  int max_step_tokens() const;
+  DType kv_dtype() const;
+  uint64_t kv_bytes() const;
+  uint64_t weight_bytes() const;
+
+  // Runs one forward pass. The result views a buffer that the next step overwrites: the wanted
+  // logits in the order of the rows, [sum of n_logits, n_vocab].
+  Result<std::span<float>> step(std::span<const StepRow> rows);
+
+ private:
+  struct Impl;
+  explicit Instance(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace lm

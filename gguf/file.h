@@ -1,0 +1,79 @@
+// gguf/file.h — a GGUF file (v2, v3) as a set of checked views. Nothing here knows what a model is.
+// Everything is checked when the file is opened: a view that exists is inside the mapping.
+// Source: ggml-org/ggml docs/gguf.md.
+#pragma once
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "engine/core/result.h"
+#include "gguf/value.h"
+#include "quant/dtype.h"
+
+namespace lm::gguf {
+
+inline constexpr int kMaxDims = 4;
+
+struct TensorInfo {
+  std::string_view name;
+  DType dtype;
+  int n_dims;
+  std::array<int64_t, kMaxDims> dims;  // GGUF order: dims[0] varies fastest; unused ones are 1
+  std::span<const std::byte> bytes;    // inside the mapping, exactly the tensor's length
+};
+
+// One metadata value. Cheap to copy; views into the file.
+struct Value {
+  ValueType type;
+  ValueType element_type;              // of an array; otherwise == type
+  uint64_t count;                      // elements of an array; otherwise 1
+  std::span<const std::byte> bytes;    // the encoded payload, checked
+};
+
+class File {
+ public:
+  // Maps the file; with "-00001-of-0000N" in its name, all parts of the split.
+  static Result<File> open(const std::filesystem::path& path);
+  // One part held in memory, which must outlive the File: the door that tests and the fuzzer use.
+  static Result<File> parse(std::span<const std::byte> bytes);
+
+  std::span<const TensorInfo> tensors() const;            // in file order
+  const TensorInfo* tensor(std::string_view name) const;  // nullptr when absent; O(1)
+
+  std::span<const std::string_view> keys() const;         // in file order
+  const Value* value(std::string_view key) const;         // nullptr when absent; O(1)
+
+  // Typed reads. Any integer type is accepted where the value fits; f64 for f32. `Error` when the
+  // key is absent, of another kind, or out of range; the message names the key.
+  Result<uint32_t> u32(std::string_view key) const;
+  Result<int64_t> i64(std::string_view key) const;
+  Result<float> f32(std::string_view key) const;
+  Result<bool> boolean(std::string_view key) const;
+  Result<std::string_view> str(std::string_view key) const;
+  // Arrays, copied out (bounded by the file's length: an element costs at least a byte there).
+  Result<std::vector<int32_t>> i32s(std::string_view key) const;
+  Result<std::vector<float>> f32s(std::string_view key) const;
+  Result<std::vector<std::string_view>> strs(std::string_view key) const;
+
+  // The same with a fallback for an absent key. A present key of the wrong type is still an Error.
+  Result<uint32_t> u32_or(std::string_view key, uint32_t fallback) const;
+  Result<float> f32_or(std::string_view key, float fallback) const;
+  Result<bool> boolean_or(std::string_view key, bool fallback) const;
+  Result<std::string_view> str_or(std::string_view key, std::string_view fallback) const;
+
+  uint64_t file_bytes() const;  // all parts
+  uint32_t version() const;     // 2 or 3
+  uint32_t alignment() const;   // of tensor data
+
+ private:
+  struct Impl;
+  explicit File(std::shared_ptr<const Impl> impl) : impl_(std::move(impl)) {}
+  std::shared_ptr<const Impl> impl_;
+};
+
+}  // namespace lm::gguf

@@ -1,0 +1,55 @@
+// gguf/writer.h — writes a GGUF v3 file: metadata first, tensor data streamed in declared order.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "engine/core/result.h"
+#include "quant/dtype.h"
+
+namespace lm::gguf {
+
+class Writer {
+ public:
+  Writer();
+  ~Writer();
+  Writer(Writer&&) noexcept;
+  Writer& operator=(Writer&&) noexcept;
+
+  // Metadata, in the order of the calls. Setting a key again replaces its value in place.
+  void set_u32(std::string_view key, uint32_t value);
+  void set_u64(std::string_view key, uint64_t value);
+  void set_i32(std::string_view key, int32_t value);
+  void set_f32(std::string_view key, float value);
+  void set_bool(std::string_view key, bool value);
+  void set_str(std::string_view key, std::string_view value);
+  void set_strs(std::string_view key, std::span<const std::string> values);
+  void set_i32s(std::string_view key, std::span<const int32_t> values);
+  void set_u32s(std::string_view key, std::span<const uint32_t> values);
+  void set_f32s(std::string_view key, std::span<const float> values);
+
+  // Declares a tensor; dims[0] varies fastest. bad_request when the name is taken or too long, or
+  // the shape does not divide into blocks.
+  Status add_tensor(std::string_view name, DType dtype, std::span<const int64_t> dims);
+
+  // Opens `path`, writes header and metadata, then asks `fill` for every tensor's bytes in
+  // declared order; `fill(index, sink)` calls sink(bytes) any number of times with the exact total.
+  // The file appears under its name only when all went well.
+  using Sink = std::function<Status(std::span<const std::byte>)>;
+  using Fill = std::function<Status(size_t tensor_index, const Sink& sink)>;
+  Status write(const std::filesystem::path& path, const Fill& fill) const;
+  // The same into memory (tests, tiny models).
+  Result<std::vector<std::byte>> to_bytes(const Fill& fill) const;
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace lm::gguf

@@ -1,0 +1,20 @@
+// quant/encode.h — floats to stored blocks.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+#include "quant/dtype.h"
+
+namespace lm {
+
+// Types that encode() can write.
+bool can_encode(DType type);
+
+// dst = the row x[0 .. n) in `type`; n is a whole number of blocks. `importance` is empty or holds
+// a weight >= 0 for each column (squared activations, from an importance matrix). Deterministic.
+// Infinite and NaN inputs give some block, never undefined behaviour.
+void encode(DType type, std::span<const float> x, std::byte* dst,
+            std::span<const float> importance = {});
+
+}  // namespace lm

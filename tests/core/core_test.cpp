@@ -1,0 +1,146 @@
+#include <atomic>
+#include <cstring>
+#include <vector>
+
+#include "engine/core/file.h"
+#include "engine/core/json.h"
+#include "engine/core/machine.h"
+#include "engine/core/text.h"
+#include "engine/core/thread_pool.h"
+#include "engine/core/utf8.h"
+#include "tests/support/support.h"
+
+using namespace lm;
+
+TEST_CASE("utf8: decode agrees with append on every scalar value") {
+  for (char32_t c = 0; c < 0x110000; ++c) {
+    if (c >= 0xD800 && c < 0xE000) continue;
+    std::string text;
+    utf8::append(text, c);
+    const utf8::Decoded d = utf8::decode(text);
+    REQUIRE(d.valid);
+    REQUIRE(d.code_point == c);
+    REQUIRE(size_t(d.length) == text.size());
+  }
+}
+
+TEST_CASE("utf8: what is not a character is replaced, one U+FFFD per maximal prefix") {
+  const std::string bad = "\xEF\xBF\xBD";
+  CHECK(utf8::sanitize("a\x80z") == "a" + bad + "z");
+  CHECK(utf8::sanitize("\xC0\xAF") == bad + bad);              // overlong
+  CHECK(utf8::sanitize("\xED\xA0\x80") == bad + bad + bad);    // surrogate
+  CHECK(utf8::sanitize("\xF4\x90\x80\x80") == bad + bad + bad + bad);  // past U+10FFFF
+  CHECK(utf8::sanitize("\xE2\x82") == bad);                    // cut: one maximal prefix
+  CHECK(utf8::sanitize("\xF0\x9F\x98x") == bad + "x");
+  CHECK(utf8::sanitize("grüße €😀") == "grüße €😀");
+  CHECK_FALSE(utf8::is_valid("\xFF"));
+}
+
+TEST_CASE("utf8: complete_prefix keeps back only what more bytes could complete") {
+  const std::string text = "a€😀";
+  const size_t boundaries[] = {0, 1, 1, 1, 4, 4, 4, 4, 8};
+  for (size_t n = 0; n <= text.size(); ++n) {
+    CHECK(utf8::complete_prefix(std::string_view(text).substr(0, n)) == boundaries[n]);
+  }
+  CHECK(utf8::complete_prefix("ab\x80") == 3);          // a stray byte completes nothing
+  CHECK(utf8::complete_prefix("\xE2\x28") == 2);        // already broken
+  CHECK(utf8::complete_prefix("\xED\xA0") == 2);        // a surrogate never becomes a character
+}
+
+TEST_CASE("text: printable never lets control bytes through") {
+  CHECK(printable("a\x1b[31mb\n") == "a?[31mb?");
+  CHECK(printable("\xff\xfe") == "??");
+  CHECK(printable(std::string(500, 'x'), 10) == "xxxxxxxxxx...");
+}
+
+TEST_CASE("text: numbers are whole or nothing") {
+  CHECK(parse_int("12") == 12);
+  CHECK_FALSE(parse_int("12a"));
+  CHECK_FALSE(parse_int(""));
+  CHECK_FALSE(parse_int("99999999999999999999"));
+  CHECK(parse_double("0.5") == 0.5);
+  CHECK_FALSE(parse_double("nan"));
+  CHECK_FALSE(parse_double("1e999"));
+}
+
+TEST_CASE("json: depth is bounded and mistakes are errors") {
+  CHECK(parse_json("{\"a\": [1, 2]}").ok());
+  CHECK_FALSE(parse_json("{\"a\": }").ok());
+  CHECK_FALSE(parse_json("").ok());
+  CHECK_FALSE(parse_json(std::string(1'000'000, '[')).ok());
+  CHECK(parse_json("[\"[[[[\"]", 1).ok());
+  CHECK(dump_json(Json("a\xff")) == "\"a\xEF\xBF\xBD\"");
+}
+
+TEST_CASE("thread pool: every index runs once, whatever the number of threads") {
+  for (const int threads : {1, 2, 5}) {
+    ThreadPool pool(threads);
+    for (const int n : {0, 1, 2, 7, 1000}) {
+      std::vector<std::atomic<int>> seen(static_cast<size_t>(n));
+      pool.parallel_for(n, [&](int64_t i, int thread) {
+        REQUIRE(thread >= 0);
+        REQUIRE(thread < threads);
+        seen[size_t(i)]++;
+      });
+      for (const auto& count : seen) CHECK(count == 1);
+    }
+  }
+}
+
+TEST_CASE("thread pool: thousands of short calls back to back") {
+  ThreadPool pool(3);
+  std::atomic<int64_t> sum{0};
+  for (int call = 0; call < 20'000; ++call) {
+    pool.parallel_for(4, [&](int64_t i, int) { sum += i; });
+  }
+  CHECK(sum == 20'000 * 6);
+}
+
+TEST_CASE("machine: there is a core and some memory") {
+  CHECK(usable_cores() >= 1);
+  CHECK(available_memory() > (1u << 20));
+  CHECK(peak_rss() > 0);
+}
+
+TEST_CASE("file: written bytes come back, and only commit() shows them") {
+  const test::TempDir dir;
+  const auto path = dir.path() / "out.bin";
+  {
+    FileWriter abandoned = test::require_ok(FileWriter::create(path));
+    CHECK(abandoned.write("half").ok());
+  }
+  CHECK(std::filesystem::is_empty(dir.path()));
+
+  std::string big(3 << 20, 'x');
+  FileWriter writer = test::require_ok(FileWriter::create(path));
+  CHECK(writer.write("head").ok());
+  CHECK(writer.write(big).ok());
+  CHECK(writer.write("tail").ok());
+  CHECK_FALSE(std::filesystem::exists(path));
+  CHECK(writer.commit().ok());
+  CHECK(test::require_ok(read_file(path, 4 << 20)) == "head" + big + "tail");
+  CHECK_FALSE(read_file(path, 100).ok());
+
+  const MappedFile mapped = test::require_ok(MappedFile::open(path));
+  CHECK(mapped.bytes().size() == big.size() + 8);
+  CHECK(std::memcmp(mapped.bytes().data(), "headxxxx", 8) == 0);
+}
+
+TEST_CASE("file: what can't be read says why") {
+  const test::TempDir dir;
+  CHECK_FALSE(MappedFile::open(dir.path() / "absent").ok());
+  CHECK_FALSE(MappedFile::open(dir.path()).ok());
+  CHECK_FALSE(MappedFile::open("/dev/null").ok());
+  CHECK_FALSE(read_file(dir.path(), 10).ok());
+  CHECK_FALSE(FileWriter::create(dir.path() / "no" / "such" / "folder").ok());
+  CHECK_FALSE(FileWriter::create(dir.path()).ok());
+}
+
+TEST_CASE("file: a full disk is an error") {
+  FileWriter writer = test::require_ok(FileWriter::create("/dev/full"));
+  const Status written = writer.write(std::string(2 << 20, 'x'));
+  CHECK_FALSE(written.ok());
+  FileWriter small = test::require_ok(FileWriter::create("/dev/full"));
+  CHECK(small.write("x").ok());  // buffered
+  CHECK_FALSE(small.commit().ok());
+}
