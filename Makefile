@@ -1,0 +1,36 @@
+# Verbs over CMake; `make help` lists them. Nothing is decided here.
+.DEFAULT_GOAL := build
+.PHONY: help deps build run test debug asan tsan fuzz lint format clean
+T ?= 60
+
+help:            ## list these verbs
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
+
+deps:            ## install the Debian packages that a build needs
+	scripts/install_deps
+
+build:           ## build build/llm (release)
+	cmake --preset release
+	cmake --build --preset release
+
+test: build      ## build and run all tests
+	scripts/run_tests build
+
+debug asan tsan: ## build and run all tests with assertions, ASan + UBSan, or TSan
+	cmake --preset $@
+	cmake --build --preset $@
+	scripts/run_tests build-$@
+
+fuzz:            ## run every fuzz target for T seconds: make fuzz T=60
+	scripts/install_deps --dev
+	scripts/fuzz $(T)
+
+lint:            ## include directions, exported symbols, formatting, clang-tidy
+	scripts/install_deps --dev
+	scripts/lint
+
+format:          ## clang-format everything
+	git ls-files '*.h' '*.cpp' | xargs clang-format -i
+
+clean:           ## remove every build folder
+	rm -rf build build-*
