@@ -9,24 +9,53 @@
 namespace lm {
 
 enum class DType : uint8_t {
-  f32, f16, bf16, f64, i8, i16, i32, i64,
-  q4_0, q4_1, q5_0, q5_1, q8_0, q8_1,
-  q2_K, q3_K, q4_K, q5_K, q6_K, q8_K,
-  iq1_S, iq1_M, iq2_XXS, iq2_XS, iq2_S, iq3_XXS, iq3_S, iq4_NL, iq4_XS,
-  tq1_0, tq2_0, mxfp4,
+  f32,
+  f16,
+  bf16,
+  f64,
+  i8,
+  i16,
+  i32,
+  i64,
+  q4_0,
+  q4_1,
+  q5_0,
+  q5_1,
+  q8_0,
+  q8_1,
+  q2_K,
+  q3_K,
+  q4_K,
+  q5_K,
+  q6_K,
+  q8_K,
+  iq1_S,
+  iq1_M,
+  iq2_XXS,
+  iq2_XS,
+  iq2_S,
+  iq3_XXS,
+  iq3_S,
+  iq4_NL,
+  iq4_XS,
+  tq1_0,
+  tq2_0,
+  mxfp4,
   count_
 };
 inline constexpr int kDTypeCount = int(DType::count_);
 
 struct DTypeInfo {
-  std::string_view name;  // as the field writes it: "f32", "q4_K", "iq2_XXS"
+  std::string_view name;  // as the field writes it: "f32", "q4_K", "iq2_xxs"
   int block_elems;        // numbers in a block
   int block_bytes;        // bytes of a block
   int gguf_id;            // ggml's type number in the file
 };
 
 const DTypeInfo& dtype_info(DType type);
-inline std::string_view dtype_name(DType type) { return dtype_info(type).name; }
+inline std::string_view dtype_name(DType type) {
+  return dtype_info(type).name;
+}
 
 std::optional<DType> dtype_from_gguf_id(uint32_t id);
 std::optional<DType> dtype_from_name(std::string_view name);  // case-insensitive

@@ -1,17 +1,38 @@
 // quant/half.h — IEEE binary16 and bfloat16 as bits, converted with round to nearest even.
+// No operand or result is subnormal in f32, so flush-to-zero modes change nothing. Inline
+// functions: not for files compiled for one instruction set.
 #pragma once
 #include <bit>
 #include <cstdint>
 
 namespace lm {
 
-// Exact. Subnormals, infinities and NaN included.
-float f16_to_f32(uint16_t h);
+// Exact. Subnormals, infinities and NaN (payload kept) included.
+inline float f16_to_f32(uint16_t h) {
+  const uint32_t sign = uint32_t(h & 0x8000u) << 16;
+  const uint32_t magnitude = uint32_t(h & 0x7fffu) << 13;  // exponent and mantissa in f32's places
+  // Exponents are biased by 15 here and by 127 in f32; inf and NaN move to f32's last exponent.
+  const uint32_t bias = magnitude >= (31u << 23) ? (255u - 31u) << 23 : (127u - 15u) << 23;
+  // Subnormal: m * 2^-24 = (2^-14 + m * 2^-24) - 2^-14, both terms normal in f32.
+  const float subnormal =
+      std::bit_cast<float>(magnitude + (113u << 23)) - std::bit_cast<float>(113u << 23);
+  const uint32_t value =
+      magnitude < (1u << 23) ? std::bit_cast<uint32_t>(subnormal) : magnitude + bias;
+  return std::bit_cast<float>(value | sign);
+}
+
 // Round to nearest even; overflow becomes infinity; NaN stays NaN (quiet).
 uint16_t f32_to_f16(float x);
 
-inline float bf16_to_f32(uint16_t h) { return std::bit_cast<float>(uint32_t(h) << 16); }
-// Round to nearest even; NaN stays NaN (quiet).
-uint16_t f32_to_bf16(float x);
+inline float bf16_to_f32(uint16_t h) {
+  return std::bit_cast<float>(uint32_t(h) << 16);
+}
+
+// Round to nearest even; overflow becomes infinity; NaN stays NaN (quiet).
+inline uint16_t f32_to_bf16(float x) {
+  const uint32_t bits = std::bit_cast<uint32_t>(x);
+  if ((bits & 0x7fffffffu) > 0x7f800000u) return uint16_t((bits >> 16) | 0x40u);
+  return uint16_t((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16);
+}
 
 }  // namespace lm

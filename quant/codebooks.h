@@ -1,0 +1,26 @@
+// quant/codebooks.h — tables that formats refer to by index. They are part of the formats.
+// Source: ggml-common.h of ggml; MXFP4's values are E2M1 of the OCP Microscaling Formats v1.0.
+#pragma once
+#include <cstdint>
+
+namespace lm {
+
+// IQ4_NL and IQ4_XS.
+extern const int8_t kIq4Values[16];
+// MXFP4: twice the E2M1 value, so that all are whole.
+extern const int8_t kMxfp4DoubledValues[16];
+
+// n rows of `width` numbers. IQ1: signed numbers; the others: magnitudes, whose signs a block
+// stores elsewhere.
+template <class T, int n, int width>
+struct Grid {
+  T rows[n][width];
+};
+extern const Grid<int8_t, 2048, 8> kIq1Grid;
+extern const Grid<uint8_t, 256, 8> kIq2XxsGrid;
+extern const Grid<uint8_t, 512, 8> kIq2XsGrid;
+extern const Grid<uint8_t, 1024, 8> kIq2SGrid;
+extern const Grid<uint8_t, 256, 4> kIq3XxsGrid;
+extern const Grid<uint8_t, 512, 4> kIq3SGrid;
+
+}  // namespace lm
