@@ -1,5 +1,6 @@
 // gguf/file.h — a GGUF file (v2, v3) as a set of checked views. Nothing here knows what a model is.
-// Everything is checked when the file is opened: a view that exists is inside the mapping.
+// Everything is checked when the file is opened: a view that exists is inside the mapping, no two
+// tensors overlap, names are unique UTF-8. String values are bytes: old vocabularies hold any.
 // Source: ggml-org/ggml docs/gguf.md.
 #pragma once
 #include <array>
@@ -22,31 +23,23 @@ inline constexpr int kMaxDims = 4;
 struct TensorInfo {
   std::string_view name;
   DType dtype;
-  int n_dims;
-  std::array<int64_t, kMaxDims> dims;  // GGUF order: dims[0] varies fastest; unused ones are 1
+  int n_dims;                          // 1 to 4 (a scalar has one, of length 1)
+  std::array<int64_t, kMaxDims> dims;  // >= 1; dims[0] varies fastest; unused ones are 1
   std::span<const std::byte> bytes;    // inside the mapping, exactly the tensor's length
-};
-
-// One metadata value. Cheap to copy; views into the file.
-struct Value {
-  ValueType type;
-  ValueType element_type;              // of an array; otherwise == type
-  uint64_t count;                      // elements of an array; otherwise 1
-  std::span<const std::byte> bytes;    // the encoded payload, checked
 };
 
 class File {
  public:
-  // Maps the file; with "-00001-of-0000N" in its name, all parts of the split.
+  // Maps the file; when its name ends with "-0000I-of-0000N", all N parts, whichever is given.
   static Result<File> open(const std::filesystem::path& path);
   // One part held in memory, which must outlive the File: the door that tests and the fuzzer use.
   static Result<File> parse(std::span<const std::byte> bytes);
 
   std::span<const TensorInfo> tensors() const;            // in file order
-  const TensorInfo* tensor(std::string_view name) const;  // nullptr when absent; O(1)
+  const TensorInfo* tensor(std::string_view name) const;  // nullptr when absent; O(log n)
 
-  std::span<const std::string_view> keys() const;         // in file order
-  const Value* value(std::string_view key) const;         // nullptr when absent; O(1)
+  std::span<const std::string_view> keys() const;  // in file order
+  const Value* value(std::string_view key) const;  // nullptr when absent; O(log n)
 
   // Typed reads. Any integer type is accepted where the value fits; f64 for f32. `Error` when the
   // key is absent, of another kind, or out of range; the message names the key.
@@ -56,6 +49,7 @@ class File {
   Result<bool> boolean(std::string_view key) const;
   Result<std::string_view> str(std::string_view key) const;
   // Arrays, copied out (bounded by the file's length: an element costs at least a byte there).
+  // i32s takes any integers, and booleans as 0 and 1.
   Result<std::vector<int32_t>> i32s(std::string_view key) const;
   Result<std::vector<float>> f32s(std::string_view key) const;
   Result<std::vector<std::string_view>> strs(std::string_view key) const;

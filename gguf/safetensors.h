@@ -14,7 +14,23 @@
 
 namespace lm::safetensors {
 
-enum class ElementType : uint8_t { f64, f32, f16, bf16, f8_e4m3, f8_e5m2, i64, i32, i16, i8, u8, u16, u32, u64, boolean };
+enum class ElementType : uint8_t {
+  f64,
+  f32,
+  f16,
+  bf16,
+  f8_e4m3,
+  f8_e5m2,
+  i64,
+  i32,
+  i16,
+  i8,
+  u8,
+  u16,
+  u32,
+  u64,
+  boolean
+};
 std::string_view element_type_name(ElementType type);  // "F32", "BF16", ...
 int element_bytes(ElementType type);
 
