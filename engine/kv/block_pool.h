@@ -1,4 +1,5 @@
 // engine/kv/block_pool.h — who holds which KV block. Integers only: no tensors, no device.
+// A block is free, or held by as many tables as it has references.
 #pragma once
 #include <cstdint>
 #include <vector>
@@ -25,7 +26,7 @@ class BlockPool {
  private:
   int block_size_;
   std::vector<int> refs_;
-  std::vector<BlockId> free_;
+  std::vector<BlockId> free_;  // the last one is taken next
 };
 
 // One sequence's view of the cache: token i lives in blocks()[i / block_size].
@@ -43,12 +44,14 @@ class BlockTable {
   int capacity() const { return int(blocks_.size()) * pool_->block_size(); }  // tokens
   // How many more blocks must be taken to hold n_tokens.
   int missing_blocks(int n_tokens) const;
-  bool grow(int n_tokens);      // makes room for n_tokens; false (and unchanged) when the pool is short
+  bool grow(int n_tokens);  // makes room for n_tokens; false (and unchanged) when the pool is short
   void truncate(int n_tokens);  // gives back what tokens >= n_tokens used
   void clear() { truncate(0); }
   int32_t slot(int position) const;  // block * block_size + offset
 
  private:
+  int blocks_for(int n_tokens) const;
+
   BlockPool* pool_;
   std::vector<BlockId> blocks_;
 };

@@ -1,8 +1,9 @@
-// engine/kv/kv_cache.h — the memory behind the blocks: K and V of every layer, reserved once.
+// engine/kv/kv_cache.h — the memory behind the blocks: K and V of every layer, reserved once and
+// touched by the operating system only where it is written.
 #pragma once
 #include <cstdint>
 #include <memory>
-#include <span>
+#include <optional>
 #include <vector>
 
 #include "backends/backend.h"
@@ -10,21 +11,33 @@
 
 namespace lm {
 
-struct KvLayout {
-  int n_layers = 0, n_kv_heads = 0, head_dim = 0;
-  int block_size = 32;         // tokens
-  DType dtype = DType::f16;    // f32, f16, q8_0 (head_dim a multiple of 32)
+struct KvLayerShape {
+  int n_kv_heads = 0, head_dim = 0;
 };
 
-// Bytes of one block over all layers, K and V.
-uint64_t kv_block_bytes(const KvLayout& layout);
+struct KvLayout {
+  std::vector<KvLayerShape> layers;
+  int block_size = 32;       // tokens
+  DType dtype = DType::f16;  // f32, f16, q8_0 (every head_dim then a multiple of 32)
+};
+
+// bad_request or unsupported, with the numbers, when a cache can't have this layout.
+Status validate(const KvLayout& layout);
+
+// Bytes of one block over all layers, K and V; nullopt when they don't fit a number. The layout is
+// valid.
+std::optional<uint64_t> kv_block_bytes(const KvLayout& layout);
 
 class KvCache {
  public:
+  // The layout is validated here.
   static Result<KvCache> allocate(Backend& backend, const KvLayout& layout, int n_blocks);
+
   const KvLayout& layout() const { return layout_; }
   int n_blocks() const { return n_blocks_; }
-  Tensor k(int layer) const { return k_[size_t(layer)]; }  // {n_blocks, n_kv_heads, block_size, head_dim}
+  uint64_t bytes() const { return buffer_->bytes(); }
+  // {n_blocks, n_kv_heads, block_size, head_dim}
+  Tensor k(int layer) const { return k_[size_t(layer)]; }
   Tensor v(int layer) const { return v_[size_t(layer)]; }
 
  private:

@@ -1,5 +1,5 @@
-// engine/runtime/engine.h — the loop: schedule, forward, sample, emit. One thread owns all sequences;
-// the world talks to it through one queue.
+// engine/runtime/engine.h — the loop: schedule, forward, sample, emit. One thread owns all
+// sequences; the world talks to it through one queue.
 #pragma once
 #include <atomic>
 #include <cstdint>
@@ -25,21 +25,21 @@ struct Timings {
 };
 
 struct TokenEvent {
-  TokenId token = -1;      // -1 in a last event that carries no token
-  std::string_view text;   // whole characters, stop texts already held back
+  TokenId token = -1;     // -1 in a last event that carries no token
+  std::string_view text;  // whole characters, stop texts already held back
   float logprob = 0;
   Finish finish = Finish::none;
-  Timings timings;         // in the last event
-  std::string error;       // why, when finish is error
+  Timings timings;    // in the last event
+  std::string error;  // why, when finish is error
 };
 
 struct Request {
   std::vector<TokenId> prompt;  // BOS included
   SamplingParams sampling;
   std::unique_ptr<TokenFilter> filter;
-  int max_tokens = -1;          // -1: until the model ends or the context is full
+  int max_tokens = -1;  // -1: until the model ends or the context is full
   std::vector<std::string> stop;
-  bool ignore_end = false;      // go on after the model's end tokens
+  bool ignore_end = false;                          // go on after the model's end tokens
   std::function<void(const TokenEvent&)> on_token;  // on the engine thread; must not block or throw
 };
 

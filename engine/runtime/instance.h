@@ -1,5 +1,6 @@
-// engine/runtime/instance.h — a loaded model, ready to run steps: file, backend, weights, KV memory.
-// The engine schedules on top of it; jobs that need raw logits (logits, eval, bench) drive it directly.
+// engine/runtime/instance.h — a loaded model, ready to run steps: file, backend, weights, KV
+// memory. The engine schedules on top of it; jobs that need raw logits (logits, eval, bench) drive
+// it directly.
 #pragma once
 #include <cstdint>
 #include <filesystem>
@@ -23,12 +24,12 @@ struct InstanceOptions {
   std::filesystem::path model_path;
   std::string device = "auto";
   BackendOptions backend;
-  int n_ctx = 0;                // tokens of one sequence; 0: the smaller of trained and what fits
-  int max_seqs = 1;             // sequences that run at once
-  uint64_t kv_budget = 0;       // bytes for KV; 0: up to half of the available memory
+  int n_ctx = 0;           // tokens of one sequence; 0: the smaller of trained and what fits
+  int max_seqs = 1;        // sequences that run at once
+  uint64_t kv_budget = 0;  // bytes for KV; 0: up to half of the available memory
   DType kv_dtype = DType::f16;
   int block_size = 32;
-  int max_step_tokens = 512;    // rows of one forward pass: the prefill chunk
+  int max_step_tokens = 512;  // rows of one forward pass: the prefill chunk
   bool need_tokenizer = true;
   std::function<void(uint64_t done_bytes, uint64_t total_bytes)> load_progress;
 };
@@ -43,7 +44,8 @@ struct StepRow {
 
 class Instance {
  public:
-  static Result<std::unique_ptr<Instance>> open(const Registry& registry, const InstanceOptions& options);
+  static Result<std::unique_ptr<Instance>> open(const Registry& registry,
+                                                const InstanceOptions& options);
   ~Instance();
 
   const ModelConfig& config() const;

@@ -1,5 +1,8 @@
 // engine/runtime/scheduler.h — who runs in the next step. Pure policy: no tensors, no clock.
+// Running and waiting sequences together are always in order of arrival: the oldest can only gain,
+// so everything that fits the pool alone finishes.
 #pragma once
+#include <cstdint>
 #include <deque>
 #include <vector>
 
@@ -8,39 +11,55 @@
 
 namespace lm {
 
-struct Sequence {                // one timeline: waiting -> running -> finished
+// One timeline: waiting -> running -> finished.
+struct Sequence {
+  explicit Sequence(BlockPool& pool) : table(pool) {}
+
   uint64_t id = 0;
-  std::vector<TokenId> tokens;   // prompt, then generated
-  int n_computed = 0;            // tokens whose K and V are in the cache
+  std::vector<TokenId> tokens;  // prompt, then generated
+  int n_computed = 0;           // tokens whose K and V are in the cache
   BlockTable table;
 };
 
 struct PlannedRow {
   Sequence* sequence;
-  int n_tokens;                  // tokens[n_computed .. n_computed + n_tokens)
-  bool wants_logits;             // the chunk ends at the sequence's last token
+  int n_tokens;       // tokens[n_computed .. n_computed + n_tokens)
+  bool wants_logits;  // the chunk ends at the sequence's last token
 };
 
 class Scheduler {
  public:
+  // max_seqs <= max_step_tokens: a step has room for one token of every running sequence.
   Scheduler(BlockPool& pool, int max_step_tokens, int max_seqs);
 
-  void add(Sequence* sequence);     // waits for its turn, first come first served
+  // Waits for its turn, first come first served. The sequence has tokens that are not computed yet,
+  // and must never need more blocks than the pool has: the caller bounds it by the context.
+  void add(Sequence* sequence);
   void remove(Sequence* sequence);  // finished or cancelled; its blocks go back
-  bool idle() const;
+  bool idle() const { return running_.empty() && waiting_.empty(); }
 
   // Decoding sequences first, then chunks of prefill with what is left of the step. When blocks run
-  // out, the youngest running sequence loses its blocks and waits to be recomputed.
+  // out, the youngest running sequence loses its blocks and waits to be recomputed. Empty only when
+  // idle, or when others than these sequences hold the pool's blocks. Valid until the next call.
   const std::vector<PlannedRow>& next();
-  // Marks the planned rows as computed.
+  // Marks the planned rows as computed. Each sequence that wanted logits must then be given its
+  // next token or be removed.
   void completed(const std::vector<PlannedRow>& rows);
 
+  uint64_t preemptions() const { return preemptions_; }
+
  private:
+  void reserve_blocks();
+  void admit();
+  void plan_rows();
+  void preempt_youngest();
+
   BlockPool* pool_;
   int max_step_tokens_, max_seqs_;
   std::deque<Sequence*> waiting_;
-  std::vector<Sequence*> running_;  // in order of admission
+  std::vector<Sequence*> running_;  // each has blocks for all of its tokens when planned
   std::vector<PlannedRow> plan_;
+  uint64_t preemptions_ = 0;
 };
 
 }  // namespace lm

@@ -24,9 +24,9 @@ struct SamplingParams {
   float presence_penalty = 0, frequency_penalty = 0;
   float dry_multiplier = 0, dry_base = 1.75f;  // 0: off
   int dry_allowed_length = 2, dry_last_n = -1;
-  std::vector<std::vector<TokenId>> dry_breakers;  // tokenised sequence breakers
+  std::vector<std::vector<TokenId>> dry_breakers;   // tokenised sequence breakers
   float xtc_probability = 0, xtc_threshold = 0.1f;  // 0: off
-  int mirostat = 0;          // 2: mirostat 2 (arXiv:2007.14966) replaces the truncations
+  int mirostat = 0;  // 2: mirostat 2 (arXiv:2007.14966) replaces the truncations, after temperature
   float mirostat_tau = 5, mirostat_eta = 0.1f;
   std::vector<std::pair<TokenId, float>> logit_bias;  // -inf forbids a token
   uint64_t seed = 0;
@@ -46,7 +46,7 @@ class TokenFilter {
 };
 
 struct Sampled {
-  TokenId token;
+  TokenId token;  // -1: every token is forbidden, or no logit is a number
   float logprob;  // natural log of its probability under softmax of the unmodified logits
 };
 
@@ -59,12 +59,12 @@ class Sampler {
   ~Sampler();
 
   // The token that follows `history` (prompt and answer so far); its position is history.size().
-  // logits [n_vocab] are scratch: they are modified. Order: logit bias, penalties, DRY, grammar,
-  // top-k, typical, top-p, min-p, XTC, temperature, draw (Gumbel-max, noise from a counter-based
-  // generator keyed by seed, position and token id).
+  // logits [n_vocab >= 1] are scratch: they are modified. NaN counts as -inf. Order: logit bias,
+  // penalties, DRY, grammar, top-k, typical, top-p, min-p, XTC, temperature, draw (Gumbel-max,
+  // noise from a counter-based generator keyed by seed, position and token id).
   Sampled sample(std::span<float> logits, std::span<const TokenId> history);
   // Makes `token` part of the state that stages keep (grammar, mirostat). Once per history token
-  // generated, in order.
+  // generated, in order: sample, accept, sample, ... (mirostat learns only from its own draws).
   void accept(TokenId token);
 
   const SamplingParams& params() const;

@@ -1,0 +1,109 @@
+#include "engine/kv/kv_cache.h"
+
+#include <limits>
+
+#include "engine/core/check.h"
+#include "engine/core/checked.h"
+#include "engine/core/text.h"
+
+namespace lm {
+namespace {
+
+// Each K and V tensor starts at a multiple of this, so that rows of vectors stay aligned.
+constexpr uint64_t kTensorAlignment = 64;
+
+// Bytes of one block of one layer's K (or V); nullopt when they don't fit a number.
+std::optional<uint64_t> layer_block_bytes(const KvLayout& layout, const KvLayerShape& shape) {
+  const std::optional<uint64_t> rows =
+      checked_mul(uint64_t(shape.n_kv_heads), uint64_t(layout.block_size));
+  return rows ? checked_mul(*rows, row_bytes(layout.dtype, shape.head_dim)) : std::nullopt;
+}
+
+std::optional<uint64_t> total_bytes(const KvLayout& layout, int n_blocks) {
+  uint64_t total = 0;
+  for (const KvLayerShape& shape : layout.layers) {
+    std::optional<uint64_t> bytes = layer_block_bytes(layout, shape);
+    if (bytes) bytes = checked_mul(*bytes, uint64_t(n_blocks));
+    if (bytes) bytes = checked_align(*bytes, kTensorAlignment);
+    if (bytes) bytes = checked_mul(*bytes, 2);
+    if (bytes) bytes = checked_add(*bytes, total);
+    if (!bytes) return std::nullopt;
+    total = *bytes;
+  }
+  return total;
+}
+
+}  // namespace
+
+Status validate(const KvLayout& layout) {
+  if (layout.dtype != DType::f32 && layout.dtype != DType::f16 && layout.dtype != DType::q8_0) {
+    return Error{ErrorCode::bad_request, concat("expected a KV type of f32, f16 or q8_0, found ",
+                                                dtype_name(layout.dtype))};
+  }
+  if (layout.block_size < 1 || layout.block_size > 4096) {
+    return Error{ErrorCode::bad_request,
+                 concat("expected a KV block of 1 to 4096 tokens, found ", layout.block_size)};
+  }
+  for (size_t layer = 0; layer < layout.layers.size(); ++layer) {
+    const KvLayerShape& shape = layout.layers[layer];
+    if (shape.n_kv_heads < 1 || shape.head_dim < 1) {
+      return Error{ErrorCode::unsupported,
+                   concat("expected at least one KV head of one dimension, found ",
+                          shape.n_kv_heads, " of ", shape.head_dim, " in layer ", layer)};
+    }
+    const int elems = dtype_info(layout.dtype).block_elems;
+    if (shape.head_dim % elems != 0) {
+      return Error{ErrorCode::unsupported,
+                   concat("a ", dtype_name(layout.dtype), " KV cache needs a head size that is a",
+                          " multiple of ", elems, ", found ", shape.head_dim, " in layer ", layer,
+                          ": use f16 or f32")};
+    }
+  }
+  return ok();
+}
+
+std::optional<uint64_t> kv_block_bytes(const KvLayout& layout) {
+  uint64_t total = 0;
+  for (const KvLayerShape& shape : layout.layers) {
+    std::optional<uint64_t> bytes = layer_block_bytes(layout, shape);
+    if (bytes) bytes = checked_mul(*bytes, 2);
+    if (bytes) bytes = checked_add(*bytes, total);
+    if (!bytes) return std::nullopt;
+    total = *bytes;
+  }
+  return total;
+}
+
+Result<KvCache> KvCache::allocate(Backend& backend, const KvLayout& layout, int n_blocks) {
+  LM_TRY(validate(layout));
+  LM_CHECK(n_blocks >= 0);
+  const std::optional<uint64_t> bytes = total_bytes(layout, n_blocks);
+  if (!bytes || *bytes > std::numeric_limits<size_t>::max()) {
+    return Error{ErrorCode::out_of_memory, concat("a KV cache of ", n_blocks, " blocks of ",
+                                                  layout.block_size, " tokens is beyond memory")};
+  }
+  KvCache cache;
+  cache.layout_ = layout;
+  cache.n_blocks_ = n_blocks;
+  cache.buffer_ = LM_TRY(backend.alloc(size_t(*bytes)));
+
+  uint64_t offset = 0;
+  const auto place = [&](const KvLayerShape& shape) {
+    Tensor tensor;
+    tensor.buffer = cache.buffer_.get();
+    tensor.offset = offset;
+    tensor.dtype = layout.dtype;
+    tensor.shape = {n_blocks, shape.n_kv_heads, layout.block_size, shape.head_dim};
+    tensor.row_bytes = int64_t(row_bytes(layout.dtype, shape.head_dim));
+    const uint64_t used = uint64_t(tensor.rows()) * uint64_t(tensor.row_bytes);
+    offset += (used + kTensorAlignment - 1) / kTensorAlignment * kTensorAlignment;
+    return tensor;
+  };
+  for (const KvLayerShape& shape : layout.layers) {
+    cache.k_.push_back(place(shape));
+    cache.v_.push_back(place(shape));
+  }
+  return cache;
+}
+
+}  // namespace lm
