@@ -37,7 +37,8 @@ class Model {
   ~Model();
 
   const ModelConfig& config() const;
-  uint64_t weight_bytes() const;  // read for each token in decode: all matrices, experts in use only
+  uint64_t weight_bytes()
+      const;  // read for each token in decode: all matrices, experts in use only
 
   // Allocates the activations of the largest step and reserves the backend's workspace. Once,
   // before the first forward.

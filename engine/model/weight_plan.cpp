@@ -1,0 +1,223 @@
+#include "engine/model/weight_plan.h"
+
+#include <algorithm>
+#include <cstring>
+#include <new>
+
+#include "engine/core/check.h"
+#include "engine/core/text.h"
+#include "quant/decode.h"
+
+namespace lm {
+namespace {
+
+// "4×64×32" for {4, 64, 32}; leading ones are left out.
+std::string shape_text(std::array<int64_t, 3> shape) {
+  std::string text;
+  for (const int64_t n : shape) {
+    if (!text.empty()) text += "×";
+    if (!text.empty() || n != 1) text += std::to_string(n);
+  }
+  return text.empty() ? "1" : text;
+}
+
+// A tensor of the file in our order: {experts, rows, cols}.
+std::array<int64_t, 3> shape_of(const gguf::TensorInfo& info) {
+  return {info.dims[2], info.dims[1], info.dims[0]};
+}
+
+}  // namespace
+
+Result<const gguf::TensorInfo*> WeightPlan::find(const std::string& name,
+                                                 std::array<int64_t, 3> shape) {
+  const gguf::TensorInfo* info = file_.tensor(name);
+  if (info == nullptr) {
+    return Error{ErrorCode::bad_file,
+                 concat("expected ", name, " of ", shape_text(shape), ", found no such tensor")};
+  }
+  if (shape_of(*info) != shape || info->dims[3] != 1) {
+    return Error{ErrorCode::bad_file, concat("expected ", name, " of ", shape_text(shape),
+                                             ", found ", shape_text(shape_of(*info)))};
+  }
+  used_.insert(info);
+  return info;
+}
+
+void WeightPlan::count(const HostTensor& host, double share) {
+  weights_->bytes_per_token += uint64_t(double(host.bytes.size()) * share);
+  weights_->max_linear_in = std::max(weights_->max_linear_in, host.shape[3]);
+  weights_->max_linear_out = std::max(weights_->max_linear_out, host.shape[2]);
+}
+
+void WeightPlan::add(const std::string& name, const gguf::TensorInfo& info, WeightUse use,
+                     std::array<int64_t, 3> shape, Tensor& to) {
+  items_.push_back(
+      {name, {info.dtype, {1, shape[0], shape[1], shape[2]}, info.bytes}, use, &to, {}});
+}
+
+Status WeightPlan::vector(const std::string& name, int64_t n, Tensor& to) {
+  const std::array<int64_t, 3> shape{1, 1, n};
+  add(name, *LM_TRY(find(name, shape)), WeightUse::vector, shape, to);
+  return ok();
+}
+
+Status WeightPlan::matrix(const std::string& name, int64_t rows, int64_t cols, Tensor& to) {
+  const std::array<int64_t, 3> shape{1, rows, cols};
+  add(name, *LM_TRY(find(name, shape)), WeightUse::matrix, shape, to);
+  count(items_.back().host, 1);
+  return ok();
+}
+
+Status WeightPlan::table(const std::string& name, int64_t rows, int64_t cols, Tensor& to) {
+  const std::array<int64_t, 3> shape{1, rows, cols};
+  add(name, *LM_TRY(find(name, shape)), WeightUse::rows, shape, to);
+  return ok();
+}
+
+Status WeightPlan::split_matrix(const std::string& name, int64_t cols,
+                                std::span<const Slice> slices) {
+  int64_t rows = 0;
+  for (const Slice& slice : slices) rows += slice.rows;
+  const gguf::TensorInfo& info = *LM_TRY(find(name, {1, rows, cols}));
+  const size_t stride = row_bytes(info.dtype, cols);
+  size_t first = 0;  // bytes
+  for (const Slice& slice : slices) {
+    const size_t bytes = size_t(slice.rows) * stride;
+    items_.push_back({name,
+                      {info.dtype, {1, 1, slice.rows, cols}, info.bytes.subspan(first, bytes)},
+                      WeightUse::matrix,
+                      slice.to,
+                      {}});
+    count(items_.back().host, 1);
+    first += bytes;
+  }
+  return ok();
+}
+
+Status WeightPlan::split_vector(const std::string& name, std::span<const Slice> slices) {
+  int64_t n = 0;
+  for (const Slice& slice : slices) n += slice.rows;
+  const gguf::TensorInfo& info = *LM_TRY(find(name, {1, 1, n}));
+  if (dtype_info(info.dtype).block_elems != 1) {
+    return Error{ErrorCode::unsupported,
+                 concat("expected ", name, " as plain numbers, found ", dtype_name(info.dtype))};
+  }
+  const size_t element = row_bytes(info.dtype, 1);
+  size_t first = 0;  // bytes
+  for (const Slice& slice : slices) {
+    const size_t bytes = size_t(slice.rows) * element;
+    items_.push_back({name,
+                      {info.dtype, {1, 1, 1, slice.rows}, info.bytes.subspan(first, bytes)},
+                      WeightUse::vector,
+                      slice.to,
+                      {}});
+    first += bytes;
+  }
+  return ok();
+}
+
+Status WeightPlan::expert_matrices(const std::string& stem, int64_t n_experts, int64_t rows,
+                                   int64_t cols, double share, Tensor& to) {
+  const std::string whole = stem + "_exps.weight";
+  const std::array<int64_t, 3> shape{n_experts, rows, cols};
+  if (has(whole) || !has(stem + ".0.weight")) {
+    add(whole, *LM_TRY(find(whole, shape)), WeightUse::matrix, shape, to);
+    count(items_.back().host, share);
+    return ok();
+  }
+  std::vector<std::span<const std::byte>> parts;
+  DType dtype = DType::f32;
+  for (int64_t e = 0; e < n_experts; ++e) {
+    const std::string name = concat(stem, ".", e, ".weight");
+    const gguf::TensorInfo& info = *LM_TRY(find(name, {1, rows, cols}));
+    if (e == 0) dtype = info.dtype;
+    if (info.dtype != dtype) {
+      return Error{ErrorCode::unsupported, concat("expected ", name, " in ", dtype_name(dtype),
+                                                  " as expert 0, found ", dtype_name(info.dtype))};
+    }
+    parts.push_back(info.bytes);
+  }
+  items_.push_back(
+      {stem, {dtype, {1, n_experts, rows, cols}, {}}, WeightUse::matrix, &to, std::move(parts)});
+  for (const std::span<const std::byte> part : items_.back().parts)
+    count({dtype, {1, 1, rows, cols}, part}, share);
+  return ok();
+}
+
+Status WeightPlan::expert_vectors(const std::string& name, int64_t n_experts, int64_t rows,
+                                  Tensor& to) {
+  const std::array<int64_t, 3> shape{1, n_experts, rows};
+  add(name, *LM_TRY(find(name, shape)), WeightUse::vector, shape, to);
+  return ok();
+}
+
+void WeightPlan::constant(std::span<const float> values, Tensor& to) {
+  items_.push_back({"",
+                    {DType::f32, {1, 1, 1, int64_t(values.size())}, std::as_bytes(values)},
+                    WeightUse::vector,
+                    &to,
+                    {}});
+}
+
+Result<std::vector<float>> WeightPlan::numbers(const std::string& name, int64_t n) {
+  const gguf::TensorInfo& info = *LM_TRY(find(name, {1, 1, n}));
+  std::vector<float> values(size_t(n), 0.0f);
+  decode(info.dtype, info.bytes.data(), values.data(), n);
+  return values;
+}
+
+Status WeightPlan::check_all_used() const {
+  for (const gguf::TensorInfo& info : file_.tensors()) {
+    // Some files carry an image encoder beside the decoder.
+    const bool other_model = info.name.starts_with("v.") || info.name.starts_with("mm.");
+    if (!other_model && !used_.contains(&info)) {
+      return Error{ErrorCode::unsupported,
+                   concat("found tensor ", printable(info.name),
+                          ", which is not part of the architecture that the file names")};
+    }
+  }
+  return ok();
+}
+
+Status WeightPlan::join(Item& item) {
+  size_t bytes = 0;
+  for (const std::span<const std::byte> part : item.parts) bytes += part.size();
+  std::unique_ptr<std::byte[]> joined(new (std::nothrow) std::byte[bytes]);
+  if (joined == nullptr) {
+    return Error{ErrorCode::out_of_memory,
+                 concat("expected ", bytes, " bytes of memory for ", item.name, ", found less")};
+  }
+  size_t at = 0;
+  for (const std::span<const std::byte> part : item.parts) {
+    std::memcpy(joined.get() + at, part.data(), part.size());
+    at += part.size();
+  }
+  item.host.bytes = {joined.get(), bytes};
+  weights_->joined.push_back(std::move(joined));
+  return ok();
+}
+
+Status WeightPlan::load(Backend& backend, const LoadProgress& progress) {
+  const auto bytes_of = [](const Item& item) {
+    uint64_t bytes = item.host.bytes.size();
+    for (const std::span<const std::byte> part : item.parts) bytes += part.size();
+    return bytes;
+  };
+  uint64_t total = 0, done = 0;
+  for (const Item& item : items_) total += bytes_of(item);
+  if (progress) progress(done, total);
+  for (Item& item : items_) {
+    const uint64_t bytes = bytes_of(item);
+    if (!item.parts.empty()) LM_TRY(join(item));
+    Result<LoadedWeight> loaded = backend.load_weight(item.host, item.use);
+    if (!loaded.ok()) return std::move(loaded).error().within(item.name);
+    LoadedWeight weight = std::move(loaded).value();
+    *item.to = weight.tensor;
+    weights_->buffers.push_back(std::move(weight.buffer));
+    done += bytes;
+    if (progress) progress(done, total);
+  }
+  return ok();
+}
+
+}  // namespace lm

@@ -1,0 +1,69 @@
+// engine/model/weight_plan.h — the list of what will be loaded, and where to. Entering a weight
+// finds it in the file and checks its shape; load() then hands everything to the backend in
+// file-sized steps.
+#pragma once
+#include <cstdint>
+#include <string>
+#include <unordered_set>
+#include <vector>
+
+#include "backends/backend.h"
+#include "engine/core/result.h"
+#include "engine/model/weights.h"
+#include "gguf/file.h"
+
+namespace lm {
+
+class WeightPlan {
+ public:
+  WeightPlan(const gguf::File& file, ModelWeights& weights) : file_(file), weights_(&weights) {}
+
+  bool has(const std::string& name) const { return file_.tensor(name) != nullptr; }
+
+  // Each enters one tensor of the file; `to` is filled in by load().
+  Status vector(const std::string& name, int64_t n, Tensor& to);
+  Status matrix(const std::string& name, int64_t rows, int64_t cols, Tensor& to);
+  Status table(const std::string& name, int64_t rows, int64_t cols, Tensor& to);  // read by row
+  // A matrix or a bias whose rows are those of several weights, one after the other.
+  struct Slice {
+    int64_t rows;
+    Tensor* to;
+  };
+  Status split_matrix(const std::string& name, int64_t cols, std::span<const Slice> slices);
+  Status split_vector(const std::string& name, std::span<const Slice> slices);
+  // n_experts matrices: `stem`_exps.weight, or in older files `stem`.0.weight, `stem`.1.weight, ...
+  // `share`: the part of them that one token reads.
+  Status expert_matrices(const std::string& stem, int64_t n_experts, int64_t rows, int64_t cols,
+                         double share, Tensor& to);
+  Status expert_vectors(const std::string& name, int64_t n_experts, int64_t rows, Tensor& to);
+  // Numbers of our own; they must outlive the weights.
+  void constant(std::span<const float> values, Tensor& to);
+  // The numbers of a small tensor, now.
+  Result<std::vector<float>> numbers(const std::string& name, int64_t n);
+
+  // An error when the file has a tensor of the decoder that nothing has asked for: running without
+  // it would give some other model.
+  Status check_all_used() const;
+  Status load(Backend& backend, const LoadProgress& progress);
+
+ private:
+  struct Item {
+    std::string name;
+    HostTensor host;
+    WeightUse use;
+    Tensor* to;
+    std::vector<std::span<const std::byte>> parts;  // host.bytes in pieces, to be joined
+  };
+  Result<const gguf::TensorInfo*> find(const std::string& name, std::array<int64_t, 3> shape);
+  void add(const std::string& name, const gguf::TensorInfo& info, WeightUse use,
+           std::array<int64_t, 3> shape, Tensor& to);
+  void count(const HostTensor& host, double share);
+  Status join(Item& item);
+
+  gguf::File file_;
+  ModelWeights* weights_;
+  std::vector<Item> items_;
+  std::unordered_set<const gguf::TensorInfo*> used_;
+};
+
+}  // namespace lm

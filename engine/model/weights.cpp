@@ -1,0 +1,178 @@
+#include "engine/model/weights.h"
+
+#include <algorithm>
+#include <cmath>
+#include <string>
+
+#include "engine/core/text.h"
+#include "engine/model/weight_plan.h"
+
+namespace lm {
+namespace {
+
+// The divisors of the frequencies that a file brings along; empty when it has none.
+Result<std::vector<float>> rope_factors(WeightPlan& plan, const RopeSpec& spec, int n_ctx) {
+  using Scaling = RopeSpec::Scaling;
+  const auto checked = [&](const std::string& name) -> Result<std::vector<float>> {
+    std::vector<float> factors = LM_TRY(plan.numbers(name, spec.dims / 2));
+    for (const float factor : factors) {
+      if (!(std::isfinite(factor) && factor > 0)) {
+        return Error{ErrorCode::bad_file,
+                     concat(name, ": expected positive numbers, found ", factor)};
+      }
+    }
+    return factors;
+  };
+  if (spec.scaling == Scaling::llama3) return checked("rope_freqs.weight");
+  if (spec.scaling == Scaling::longrope) {
+    const std::vector<float> long_factors = LM_TRY(checked("rope_factors_long.weight"));
+    const std::vector<float> short_factors = LM_TRY(checked("rope_factors_short.weight"));
+    return n_ctx > spec.n_ctx_original ? long_factors : short_factors;
+  }
+  return std::vector<float>();
+}
+
+// Layers that rotate alike share one table.
+struct RopeBinder {
+  WeightPlan& plan;
+  ModelWeights& weights;
+  std::vector<RopeSpec> specs;  // of weights.ropes
+
+  Result<const RopeWeights*> get(const RopeSpec& spec, int n_ctx) {
+    const auto found = std::find(specs.begin(), specs.end(), spec);
+    if (found != specs.end()) return weights.ropes[size_t(found - specs.begin())].get();
+    const std::vector<float> factors = LM_TRY(rope_factors(plan, spec, n_ctx));
+    auto rope = std::make_unique<RopeWeights>();
+    rope->table = make_rope_table(spec, factors);
+    plan.constant(rope->table.inv_freq, rope->inv_freq);
+    specs.push_back(spec);
+    weights.ropes.push_back(std::move(rope));
+    return weights.ropes.back().get();
+  }
+};
+
+struct LayerBinder {
+  WeightPlan& plan;
+  const LayerSpec& spec;
+  std::string prefix;  // "blk.3."
+  int64_t d_model;
+  LayerWeights& to;
+
+  std::string name(std::string_view rest) const { return prefix + std::string(rest); }
+  Status attention();
+  Status qkv();
+  Status dense_ffn();
+  Status experts();
+  Status ffn();
+};
+
+// Three matrices, or one with their rows in the order q, k, v (phi3).
+Status LayerBinder::qkv() {
+  const AttnSpec& a = spec.attn;
+  AttnWeights& w = to.attn;
+  const int64_t q = int64_t(a.n_heads) * a.head_dim, kv = int64_t(a.n_kv_heads) * a.head_dim;
+  if (plan.has(name("attn_qkv.weight"))) {
+    const WeightPlan::Slice matrices[] = {{q, &w.q}, {kv, &w.k}, {kv, &w.v}};
+    const WeightPlan::Slice biases[] = {{q, &w.q_bias}, {kv, &w.k_bias}, {kv, &w.v_bias}};
+    LM_TRY(plan.split_matrix(name("attn_qkv.weight"), d_model, matrices));
+    return a.qkv_bias ? plan.split_vector(name("attn_qkv.bias"), biases) : ok();
+  }
+  LM_TRY(plan.matrix(name("attn_q.weight"), q, d_model, w.q));
+  LM_TRY(plan.matrix(name("attn_k.weight"), kv, d_model, w.k));
+  LM_TRY(plan.matrix(name("attn_v.weight"), kv, d_model, w.v));
+  if (!a.qkv_bias) return ok();
+  LM_TRY(plan.vector(name("attn_q.bias"), q, w.q_bias));
+  LM_TRY(plan.vector(name("attn_k.bias"), kv, w.k_bias));
+  return plan.vector(name("attn_v.bias"), kv, w.v_bias);
+}
+
+Status LayerBinder::attention() {
+  const AttnSpec& a = spec.attn;
+  AttnWeights& w = to.attn;
+  LM_TRY(plan.vector(name("attn_norm.weight"), d_model, w.norm));
+  LM_TRY(qkv());
+  if (a.qk_norm) {
+    LM_TRY(plan.vector(name("attn_q_norm.weight"), a.head_dim, w.q_norm));
+    LM_TRY(plan.vector(name("attn_k_norm.weight"), a.head_dim, w.k_norm));
+  }
+  if (a.sinks) LM_TRY(plan.vector(name("attn_sinks.weight"), a.n_heads, w.sinks));
+  LM_TRY(plan.matrix(name("attn_output.weight"), d_model, int64_t(a.n_heads) * a.head_dim, w.out));
+  if (a.out_bias) LM_TRY(plan.vector(name("attn_output.bias"), d_model, w.out_bias));
+  if (spec.norm.post) LM_TRY(plan.vector(name("post_attention_norm.weight"), d_model, w.post_norm));
+  return ok();
+}
+
+Status LayerBinder::dense_ffn() {
+  const int64_t d_ff = spec.ffn.d_ff;
+  FfnWeights& w = to.ffn;
+  if (plan.has(name("ffn_gate.weight"))) {
+    LM_TRY(plan.matrix(name("ffn_gate.weight"), d_ff, d_model, w.gate));
+    LM_TRY(plan.matrix(name("ffn_up.weight"), d_ff, d_model, w.up));
+  } else {  // one matrix, the rows of gate first (phi3)
+    const WeightPlan::Slice slices[] = {{d_ff, &w.gate}, {d_ff, &w.up}};
+    LM_TRY(plan.split_matrix(name("ffn_up.weight"), d_model, slices));
+  }
+  LM_TRY(plan.matrix(name("ffn_down.weight"), d_model, d_ff, w.down));
+  if (!spec.ffn.bias) return ok();
+  LM_TRY(plan.vector(name("ffn_gate.bias"), d_ff, w.gate_bias));
+  LM_TRY(plan.vector(name("ffn_up.bias"), d_ff, w.up_bias));
+  return plan.vector(name("ffn_down.bias"), d_model, w.down_bias);
+}
+
+Status LayerBinder::experts() {
+  const MoeSpec& moe = spec.ffn.moe;
+  const int64_t n = moe.n_experts, d_ff = moe.d_ff;
+  const double share = double(moe.top_k) / moe.n_experts;
+  FfnWeights& w = to.ffn;
+  LM_TRY(plan.matrix(name("ffn_gate_inp.weight"), n, d_model, w.router));
+  LM_TRY(plan.expert_matrices(name("ffn_gate"), n, d_ff, d_model, share, w.gate));
+  LM_TRY(plan.expert_matrices(name("ffn_up"), n, d_ff, d_model, share, w.up));
+  LM_TRY(plan.expert_matrices(name("ffn_down"), n, d_model, d_ff, share, w.down));
+  if (!moe.bias) return ok();
+  LM_TRY(plan.vector(name("ffn_gate_inp.bias"), n, w.router_bias));
+  LM_TRY(plan.expert_vectors(name("ffn_gate_exps.bias"), n, d_ff, w.gate_bias));
+  LM_TRY(plan.expert_vectors(name("ffn_up_exps.bias"), n, d_ff, w.up_bias));
+  return plan.expert_vectors(name("ffn_down_exps.bias"), n, d_model, w.down_bias);
+}
+
+Status LayerBinder::ffn() {
+  // gpt-oss calls the norm before its experts by the name of the one after the attention.
+  const bool own_name = spec.norm.post || plan.has(name("ffn_norm.weight"));
+  LM_TRY(plan.vector(name(own_name ? "ffn_norm.weight" : "post_attention_norm.weight"), d_model,
+                     to.ffn.norm));
+  LM_TRY(spec.ffn.moe.n_experts > 0 ? experts() : dense_ffn());
+  if (spec.norm.post) LM_TRY(plan.vector(name("post_ffw_norm.weight"), d_model, to.ffn.post_norm));
+  return ok();
+}
+
+}  // namespace
+
+Result<std::unique_ptr<ModelWeights>> load_weights(const gguf::File& file,
+                                                   const ModelConfig& config, Backend& backend,
+                                                   int n_ctx, const LoadProgress& progress) {
+  auto weights = std::make_unique<ModelWeights>();
+  WeightPlan plan(file, *weights);
+  LM_TRY(plan.table("token_embd.weight", config.n_vocab, config.d_model, weights->embedding));
+
+  weights->layers.resize(config.layers.size());
+  RopeBinder ropes{plan, *weights, {}};
+  for (size_t i = 0; i < config.layers.size(); ++i) {
+    const LayerSpec& spec = config.layers[i];
+    LayerWeights& layer = weights->layers[i];
+    LayerBinder binder{plan, spec, concat("blk.", i, "."), config.d_model, layer};
+    LM_TRY(binder.attention());
+    LM_TRY(binder.ffn());
+
+    layer.attn.rope = LM_TRY(ropes.get(spec.attn.rope, n_ctx));
+  }
+
+  LM_TRY(plan.vector("output_norm.weight", config.d_model, weights->output_norm));
+  const bool tied = !plan.has("output.weight");
+  LM_TRY(plan.matrix(tied ? "token_embd.weight" : "output.weight", config.n_vocab, config.d_model,
+                     weights->output));
+  LM_TRY(plan.check_all_used());
+  LM_TRY(plan.load(backend, progress));
+  return weights;
+}
+
+}  // namespace lm
