@@ -16,6 +16,7 @@
 #include "engine/kv/block_pool.h"
 #include "engine/kv/kv_cache.h"
 #include "engine/model/model.h"
+#include "engine/runtime/step_inputs.h"
 #include "engine/text/tokenizer.h"
 
 namespace lm {
@@ -24,22 +25,16 @@ struct InstanceOptions {
   std::filesystem::path model_path;
   std::string device = "auto";
   BackendOptions backend;
-  int n_ctx = 0;           // tokens of one sequence; 0: the smaller of trained and what fits
-  int max_seqs = 1;        // sequences that run at once
-  uint64_t kv_budget = 0;  // bytes for KV; 0: up to half of the available memory
+  int n_ctx = 0;     // tokens of one sequence; 0: the smaller of trained and what fits
+  int max_seqs = 1;  // sequences that run at once
+  uint64_t kv_budget =
+      0;  // bytes for KV; 0: what a stated n_ctx needs, or half of the available memory
   DType kv_dtype = DType::f16;
   int block_size = 32;
+  int max_step_logits = 0;    // rows of logits that a step may ask for; 0: one of each sequence
   int max_step_tokens = 512;  // rows of one forward pass: the prefill chunk
   bool need_tokenizer = true;
   std::function<void(uint64_t done_bytes, uint64_t total_bytes)> load_progress;
-};
-
-// One sequence's part in a step: its next tokens, appended at `first_position`.
-struct StepRow {
-  std::span<const TokenId> tokens;
-  int first_position = 0;
-  const BlockTable* table = nullptr;  // already large enough
-  int n_logits = 1;                   // logits wanted for the last n_logits tokens (0: none)
 };
 
 class Instance {
@@ -56,15 +51,21 @@ class Instance {
   int n_ctx() const;
   int max_seqs() const;
   int max_step_tokens() const;
+  int max_step_logits() const;
   DType kv_dtype() const;
   uint64_t kv_bytes() const;
   uint64_t weight_bytes() const;
 
   // Runs one forward pass. The result views a buffer that the next step overwrites: the wanted
-  // logits in the order of the rows, [sum of n_logits, n_vocab].
+  // logits in the order of the rows, [sum of n_logits, n_vocab]. bad_request on a token that is not
+  // in the vocabulary, context_full past n_ctx; at most max_seqs() rows, max_step_tokens() tokens
+  // and max_step_logits() logits.
   Result<std::span<float>> step(std::span<const StepRow> rows);
 
  private:
+  static Result<std::unique_ptr<Instance>> open_model(const Registry& registry,
+                                                      const InstanceOptions& options);
+
   struct Impl;
   explicit Instance(std::unique_ptr<Impl> impl);
   std::unique_ptr<Impl> impl_;

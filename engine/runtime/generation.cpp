@@ -1,0 +1,102 @@
+#include "engine/runtime/generation.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace lm {
+namespace {
+
+double seconds(std::chrono::steady_clock::duration d) {
+  return std::chrono::duration<double>(d).count();
+}
+
+}  // namespace
+
+Generation::Generation(Request request, const Instance& instance)
+    : Sequence(instance.pool()),
+      tokenizer_(instance.tokenizer()),
+      n_ctx_(instance.n_ctx()),
+      max_tokens_(request.max_tokens),
+      ignore_end_(request.ignore_end),
+      on_token_(std::move(request.on_token)),
+      sampler_(std::move(request.sampling), std::move(request.filter)),
+      stop_matcher_(std::move(request.stop)),
+      n_prompt_(int(request.prompt.size())) {
+  tokens = std::move(request.prompt);
+  if (tokenizer_ != nullptr) {
+    const bool at_start = tokens.back() == tokenizer_->bos();
+    detokenizer_.emplace(*tokenizer_, at_start);
+  }
+}
+
+void Generation::note_step() {
+  if (!first_step_) first_step_ = Clock::now();
+}
+
+void Generation::advance(std::span<float> logits) {
+  const Sampled drawn = sampler_.sample(logits, tokens);
+  if (!first_token_) first_token_ = Clock::now();
+  if (drawn.token < 0) {
+    return finish(Finish::error, "no token may come next: all are forbidden, or not numbers");
+  }
+  sampler_.accept(drawn.token);
+  const bool known = tokenizer_ != nullptr && drawn.token < tokenizer_->size();
+  if (known && tokenizer_->is_end(drawn.token) && !ignore_end_) return finish(Finish::stop);
+
+  tokens.push_back(drawn.token);
+  TokenEvent event;
+  event.token = drawn.token;
+  event.logprob = drawn.logprob;
+  text_ = shown_text(drawn.token);
+  if (!stop_matcher_.matched() && at_limit()) {
+    text_ += rest_of_text();
+    event.finish = Finish::length;
+  }
+  if (stop_matcher_.matched()) event.finish = Finish::stop;
+  emit(std::move(event));
+}
+
+void Generation::finish(Finish finish, std::string error) {
+  text_ = rest_of_text();
+  TokenEvent event;
+  event.finish = finish;
+  event.error = std::move(error);
+  emit(std::move(event));
+}
+
+// Padding ids of an embedding that is longer than the vocabulary have no text.
+std::string_view Generation::shown_text(TokenId token) {
+  if (!detokenizer_ || token >= tokenizer_->size()) return {};
+  return stop_matcher_.push(detokenizer_->push(token));
+}
+
+std::string Generation::rest_of_text() {
+  if (!detokenizer_) return {};
+  std::string rest(stop_matcher_.push(detokenizer_->finish()));
+  rest += stop_matcher_.flush();
+  return rest;
+}
+
+bool Generation::at_limit() const {
+  const int n_tokens = int(tokens.size());
+  return n_tokens >= n_ctx_ || (max_tokens_ >= 0 && n_tokens - n_prompt_ >= max_tokens_);
+}
+
+void Generation::emit(TokenEvent event) {
+  event.text = text_;
+  finished_ = event.finish != Finish::none;
+  if (finished_) event.timings = timings();
+  if (on_token_) on_token_(event);
+}
+
+Timings Generation::timings() const {
+  const Clock::time_point now = Clock::now();
+  Timings t;
+  t.prompt_tokens = n_prompt_;
+  t.generated_tokens = int(tokens.size()) - n_prompt_;
+  if (first_step_) t.prompt_seconds = seconds(first_token_.value_or(now) - *first_step_);
+  if (first_token_) t.generate_seconds = seconds(now - *first_token_);
+  return t;
+}
+
+}  // namespace lm

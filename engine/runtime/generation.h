@@ -1,0 +1,53 @@
+// engine/runtime/generation.h — one request in progress: from the logits of its last token to the
+// next token, its text, and the event that tells the client.
+#pragma once
+#include <chrono>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "engine/runtime/engine.h"
+#include "engine/runtime/scheduler.h"
+#include "engine/runtime/stop_matcher.h"
+#include "engine/text/tokenizer.h"
+
+namespace lm {
+
+class Generation : public Sequence {
+ public:
+  // The request was checked: see Engine::submit.
+  Generation(Request request, const Instance& instance);
+
+  bool wants_nothing() const { return max_tokens_ == 0; }
+  bool finished() const { return finished_; }
+  // A step that includes this sequence is about to run.
+  void note_step();
+  // Draws the next token from logits [n_vocab], appends it, and tells the client.
+  void advance(std::span<float> logits);
+  // The last event.
+  void finish(Finish finish, std::string error = {});
+
+ private:
+  using Clock = std::chrono::steady_clock;
+
+  std::string_view shown_text(TokenId token);
+  std::string rest_of_text();  // once, at the end
+  bool at_limit() const;
+  void emit(TokenEvent event);
+  Timings timings() const;
+
+  const Tokenizer* tokenizer_;  // may be nullptr: no text, no end tokens
+  int n_ctx_, max_tokens_;
+  bool ignore_end_;
+  std::function<void(const TokenEvent&)> on_token_;
+  Sampler sampler_;
+  std::optional<Detokenizer> detokenizer_;
+  StopMatcher stop_matcher_;
+  std::string text_;  // of the event being built
+  int n_prompt_;
+  bool finished_ = false;
+  std::optional<Clock::time_point> first_step_, first_token_;
+};
+
+}  // namespace lm

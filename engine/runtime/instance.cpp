@@ -1,0 +1,270 @@
+#include "engine/runtime/instance.h"
+
+#include <algorithm>
+#include <limits>
+#include <new>
+#include <stdexcept>
+
+#include "engine/core/check.h"
+#include "engine/core/checked.h"
+#include "engine/core/machine.h"
+#include "engine/core/text.h"
+#include "engine/runtime/memory_plan.h"
+
+namespace lm {
+namespace {
+
+constexpr int kMaxSeqs = 4096, kMaxStepTokens = 1 << 16;
+
+Status check_range(std::string_view name, int value, int least, int most) {
+  if (value >= least && value <= most) return ok();
+  return Error{ErrorCode::bad_request,
+               concat("expected ", name, " from ", least, " to ", most, ", found ", value)};
+}
+
+Status check_options(const InstanceOptions& options) {
+  const int unbounded = std::numeric_limits<int>::max();
+  LM_TRY(check_range("a context length", options.n_ctx, 0, unbounded));
+  LM_TRY(check_range("a number of sequences", options.max_seqs, 1, kMaxSeqs));
+  LM_TRY(check_range("a number of tokens in a step", options.max_step_tokens, 1, kMaxStepTokens));
+  LM_TRY(check_range("a number of logits in a step", options.max_step_logits, 0, kMaxStepTokens));
+  return ok();
+}
+
+// What can be allocated where this backend works.
+uint64_t memory_of(const Backend& backend, const Registry& registry) {
+  for (const BackendEntry& entry : registry.entries()) {
+    if (entry.kind == "cpu") continue;  // counted by the machine, as the container limits it
+    for (const DeviceInfo& device : entry.devices()) {
+      if (device.name == backend.name()) return device.memory_bytes;
+    }
+  }
+  return available_memory();
+}
+
+uint64_t tensor_bytes(const gguf::File& file) {
+  uint64_t total = 0;  // no overflow: each tensor lies inside the file
+  for (const gguf::TensorInfo& tensor : file.tensors()) total += tensor.bytes.size();
+  return total;
+}
+
+KvLayout kv_layout(const ModelConfig& config, const InstanceOptions& options) {
+  KvLayout layout;
+  layout.block_size = options.block_size;
+  layout.dtype = options.kv_dtype;
+  for (const LayerSpec& layer : config.layers) {
+    layout.layers.push_back({layer.attn.n_kv_heads, layer.attn.head_dim});
+  }
+  return layout;
+}
+
+Result<MemoryPlan> plan(const InstanceOptions& options, const gguf::File& file,
+                        const ModelConfig& config, const KvLayout& layout, uint64_t memory) {
+  LM_TRY(validate(layout));
+  const std::optional<uint64_t> block_bytes = kv_block_bytes(layout);
+  if (!block_bytes) {
+    return Error{ErrorCode::out_of_memory, "a KV block of this model is larger than any memory"};
+  }
+  return plan_memory({.n_ctx = options.n_ctx,
+                      .n_ctx_train = config.n_ctx_train,
+                      .max_seqs = options.max_seqs,
+                      .kv_budget = options.kv_budget,
+                      .block_size = options.block_size,
+                      .block_bytes = *block_bytes,
+                      .weight_bytes = tensor_bytes(file),
+                      .memory_bytes = memory});
+}
+
+}  // namespace
+
+struct Instance::Impl {
+  gguf::File file;
+  std::unique_ptr<Tokenizer> tokenizer;
+  std::unique_ptr<Backend> backend;  // outlives everything below: their memory is in its room
+  Model model;
+  KvCache kv;
+  BlockPool pool;
+  StepInputs inputs;
+  std::unique_ptr<Buffer> logits_buffer;
+  Tensor logits;  // f32 [max_logits, n_vocab]
+  std::unique_ptr<float[]> host_logits;
+  std::vector<KvLayer> kv_layers;
+  StepShape shape;
+  int n_ctx;
+
+  Status check_rows(std::span<const StepRow> rows) const;
+  void forward();
+};
+
+namespace {
+
+Result<std::unique_ptr<Tokenizer>> load_tokenizer(const gguf::File& file, bool needed) {
+  Result<std::unique_ptr<Tokenizer>> tokenizer = Tokenizer::from_gguf(file);
+  if (!tokenizer.ok() && !needed) return std::unique_ptr<Tokenizer>();
+  return tokenizer;
+}
+
+// The device and host memory of max_logits rows.
+struct LogitsMemory {
+  std::unique_ptr<Buffer> buffer;
+  Tensor tensor;
+  std::unique_ptr<float[]> host;
+};
+
+Result<LogitsMemory> allocate_logits(Backend& backend, int max_logits, int n_vocab) {
+  const std::optional<uint64_t> count = checked_mul(uint64_t(max_logits), uint64_t(n_vocab));
+  const std::optional<uint64_t> bytes = count ? checked_mul(*count, sizeof(float)) : std::nullopt;
+  if (!bytes || *bytes > std::numeric_limits<size_t>::max() / 2) {
+    return Error{ErrorCode::out_of_memory, concat("logits of ", max_logits, " rows of ", n_vocab,
+                                                  " tokens are beyond memory")};
+  }
+  LogitsMemory memory;
+  memory.buffer = LM_TRY(backend.alloc(size_t(*bytes)));
+  memory.tensor.buffer = memory.buffer.get();
+  memory.tensor.shape = {1, 1, max_logits, n_vocab};
+  memory.tensor.row_bytes = int64_t(n_vocab) * int64_t(sizeof(float));
+  memory.host = std::make_unique_for_overwrite<float[]>(size_t(*count));
+  return memory;
+}
+
+}  // namespace
+
+Instance::Instance(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Instance::~Instance() = default;
+
+Result<std::unique_ptr<Instance>> Instance::open(const Registry& registry,
+                                                 const InstanceOptions& options) {
+  // The containers inside may be as large as the file says: running out of memory ends here.
+  try {
+    return open_model(registry, options);
+  } catch (const std::bad_alloc&) {
+    return Error{ErrorCode::out_of_memory,
+                 concat("not enough memory to load ", printable(options.model_path.string()))};
+  } catch (const std::length_error&) {
+    return Error{ErrorCode::out_of_memory,
+                 concat("not enough memory to load ", printable(options.model_path.string()))};
+  }
+}
+
+Result<std::unique_ptr<Instance>> Instance::open_model(const Registry& registry,
+                                                       const InstanceOptions& options) {
+  LM_TRY(check_options(options));
+  gguf::File file = LM_TRY(gguf::File::open(options.model_path));
+  const ModelConfig config = LM_TRY(read_config(file));
+  std::unique_ptr<Tokenizer> tokenizer = LM_TRY(load_tokenizer(file, options.need_tokenizer));
+  std::unique_ptr<Backend> backend = LM_TRY(registry.open(options.device, options.backend));
+
+  const KvLayout layout = kv_layout(config, options);
+  const uint64_t memory = memory_of(*backend, registry);
+  const MemoryPlan memory_plan = LM_TRY(plan(options, file, config, layout, memory));
+  const int block_size = layout.block_size;
+  const StepShape shape = {
+      .max_tokens = std::max(options.max_step_tokens, options.max_seqs),
+      .max_seqs = options.max_seqs,
+      .max_logits = options.max_step_logits > 0 ? options.max_step_logits : options.max_seqs,
+      .max_blocks = memory_plan.n_ctx / block_size + (memory_plan.n_ctx % block_size != 0 ? 1 : 0),
+      .block_size = block_size};
+
+  Model model = LM_TRY(
+      Model::load(file, *backend, {.n_ctx = memory_plan.n_ctx, .progress = options.load_progress}));
+  KvCache kv = LM_TRY(KvCache::allocate(*backend, layout, memory_plan.n_blocks));
+  StepInputs inputs = LM_TRY(StepInputs::allocate(*backend, shape));
+  LogitsMemory logits = LM_TRY(allocate_logits(*backend, shape.max_logits, config.n_vocab));
+  LM_TRY(model.reserve(shape.max_tokens, shape.max_seqs, shape.max_logits));
+
+  std::vector<KvLayer> kv_layers;
+  for (int layer = 0; layer < int(layout.layers.size()); ++layer) {
+    kv_layers.push_back({kv.k(layer), kv.v(layer)});
+  }
+  return std::unique_ptr<Instance>(new Instance(
+      std::unique_ptr<Impl>(new Impl{.file = std::move(file),
+                                     .tokenizer = std::move(tokenizer),
+                                     .backend = std::move(backend),
+                                     .model = std::move(model),
+                                     .kv = std::move(kv),
+                                     .pool = BlockPool(memory_plan.n_blocks, block_size),
+                                     .inputs = std::move(inputs),
+                                     .logits_buffer = std::move(logits.buffer),
+                                     .logits = logits.tensor,
+                                     .host_logits = std::move(logits.host),
+                                     .kv_layers = std::move(kv_layers),
+                                     .shape = shape,
+                                     .n_ctx = memory_plan.n_ctx})));
+}
+
+const ModelConfig& Instance::config() const {
+  return impl_->model.config();
+}
+const gguf::File& Instance::file() const {
+  return impl_->file;
+}
+const Tokenizer* Instance::tokenizer() const {
+  return impl_->tokenizer.get();
+}
+Backend& Instance::backend() const {
+  return *impl_->backend;
+}
+BlockPool& Instance::pool() const {
+  return impl_->pool;
+}
+int Instance::n_ctx() const {
+  return impl_->n_ctx;
+}
+int Instance::max_seqs() const {
+  return impl_->shape.max_seqs;
+}
+int Instance::max_step_tokens() const {
+  return impl_->shape.max_tokens;
+}
+int Instance::max_step_logits() const {
+  return impl_->shape.max_logits;
+}
+DType Instance::kv_dtype() const {
+  return impl_->kv.layout().dtype;
+}
+uint64_t Instance::kv_bytes() const {
+  return impl_->kv.bytes();
+}
+uint64_t Instance::weight_bytes() const {
+  return impl_->model.weight_bytes();
+}
+
+Status Instance::Impl::check_rows(std::span<const StepRow> rows) const {
+  const int n_vocab = model.config().n_vocab;
+  for (const StepRow& row : rows) {
+    for (const TokenId id : row.tokens) {
+      if (id >= 0 && id < n_vocab) continue;
+      return Error{ErrorCode::bad_request,
+                   concat("expected a token id below ", n_vocab, ", found ", id)};
+    }
+    const uint64_t end = uint64_t(row.first_position) + row.tokens.size();
+    if (end <= uint64_t(n_ctx)) continue;
+    return Error{ErrorCode::context_full,
+                 concat("expected at most ", n_ctx, " tokens in a sequence, found ", end)};
+  }
+  return ok();
+}
+
+void Instance::Impl::forward() {
+  const Tensor rows = inputs.logit_rows();
+  model.forward(inputs.view(), kv_layers, rows, first_rows(logits, rows.cols()));
+}
+
+Result<std::span<float>> Instance::step(std::span<const StepRow> rows) {
+  Impl& self = *impl_;
+  LM_TRY(self.check_rows(rows));
+  self.inputs.assemble(rows);
+  const int64_t n_logits = self.inputs.logit_rows().cols();
+  const StepView& view = self.inputs.view();
+  self.backend->run(
+      {uint32_t(view.n_tokens), uint32_t(view.n_seqs), uint32_t(n_logits)},
+      [](void* impl) { static_cast<Impl*>(impl)->forward(); }, &self);
+  const std::span<float> wanted(self.host_logits.get(), size_t(n_logits * self.logits.cols()));
+  if (n_logits > 0) {
+    self.backend->download(std::as_writable_bytes(wanted), first_rows(self.logits, n_logits));
+  }
+  LM_TRY(self.backend->synchronize());
+  return wanted;
+}
+
+}  // namespace lm

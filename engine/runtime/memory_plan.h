@@ -1,0 +1,29 @@
+// engine/runtime/memory_plan.h — how long a context the memory allows. Pure arithmetic, so that
+// every refusal can be tested without a model.
+#pragma once
+#include <cstdint>
+
+#include "engine/core/result.h"
+
+namespace lm {
+
+struct MemoryWish {
+  int n_ctx = 0;              // tokens of one sequence; 0: the smaller of trained and what fits
+  int n_ctx_train = 0;        // what the model was trained for
+  int max_seqs = 1;           // sequences at once; they share the blocks
+  uint64_t kv_budget = 0;     // bytes; 0: everything for a stated n_ctx, half of it otherwise
+  int block_size = 32;        // tokens
+  uint64_t block_bytes = 0;   // of all layers
+  uint64_t weight_bytes = 0;  // taken off the memory first
+  uint64_t memory_bytes = 0;  // of the device, available now
+};
+
+struct MemoryPlan {
+  int n_ctx = 0;
+  int n_blocks = 0;  // at least one sequence of n_ctx tokens, at most max_seqs of them
+};
+
+// out_of_memory, with the numbers, when not even that fits.
+Result<MemoryPlan> plan_memory(const MemoryWish& wish);
+
+}  // namespace lm
