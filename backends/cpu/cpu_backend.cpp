@@ -1,0 +1,174 @@
+// The CPU backend: owns the thread pool, the workspace and the chosen kernels, and hands each call
+// to the operation's file. Everything is done when a call returns.
+#include "backends/cpu/cpu_backend.h"
+
+#include <cstring>
+#include <string>
+#include <utility>
+
+#include "backends/cpu/isa_select.h"
+#include "backends/cpu/memory.h"
+#include "backends/cpu/ops.h"
+#include "backends/cpu/repack.h"
+#include "engine/core/check.h"
+#include "engine/core/checked.h"
+#include "engine/core/machine.h"
+#include "engine/core/text.h"
+#include "quant/decode.h"
+
+namespace lm::cpu {
+namespace {
+
+// Bytes that the rows of `host` take; an error when its shape and its bytes disagree.
+Result<uint64_t> checked_bytes(const HostTensor& host) {
+  const DTypeInfo& info = dtype_info(host.dtype);
+  std::optional<uint64_t> blocks = 1;
+  for (size_t i = 0; i < 4; ++i) {
+    uint64_t extent = uint64_t(host.shape[i]);
+    if (host.shape[i] < 0) blocks = std::nullopt;
+    if (i == 3) {
+      if (extent % uint64_t(info.block_elems) != 0) blocks = std::nullopt;
+      extent /= uint64_t(info.block_elems);
+    }
+    if (blocks) blocks = checked_mul(*blocks, extent);
+  }
+  const std::optional<uint64_t> bytes =
+      blocks ? checked_mul(*blocks, uint64_t(info.block_bytes)) : std::nullopt;
+  if (!bytes || *bytes != host.bytes.size()) {
+    return Error{ErrorCode::bad_file,
+                 concat("expected a tensor's bytes to match its shape, found ", host.bytes.size(),
+                        " bytes of ", info.name, " for ", host.shape[0], " x ", host.shape[1],
+                        " x ", host.shape[2], " x ", host.shape[3])};
+  }
+  return *bytes;
+}
+
+class CpuBackend final : public Backend {
+ public:
+  CpuBackend(const Kernels& kernels, int n_threads)
+      : kernels_(kernels),
+        pool_(n_threads),
+        detail_(concat(kernels.name, ", ", n_threads, n_threads == 1 ? " thread" : " threads")) {}
+
+  std::string_view name() const override { return "cpu"; }
+  std::string_view detail() const override { return detail_; }
+  Result<std::unique_ptr<Buffer>> alloc(size_t bytes) override {
+    return allocate_buffer(*this, bytes);
+  }
+  Result<LoadedWeight> load_weight(const HostTensor& host, WeightUse use) override;
+  Status reserve(const StepLimits& limits) override {
+    workspace_ = LM_TRY(Workspace::allocate(limits, pool_.size(), kernels_.lanes));
+    return ok();
+  }
+  void upload(Tensor dst, std::span<const std::byte> bytes) override {
+    LM_CHECK(dst.layout == 0 && dst.offset + bytes.size() <= dst.buffer->bytes());
+    if (!bytes.empty()) std::memcpy(dst.data(), bytes.data(), bytes.size());
+  }
+  void download(std::span<std::byte> dst, Tensor src) override {
+    LM_CHECK(src.layout == 0 && src.offset + dst.size() <= src.buffer->bytes());
+    if (!dst.empty()) std::memcpy(dst.data(), src.data(), dst.size());
+  }
+  Status synchronize() override { return ok(); }
+
+  void embed(Tensor table, Tensor ids, float scale, Tensor out) override {
+    cpu::embed(context(), table, ids, scale, out);
+  }
+  void rms_norm(const RmsNorm& op) override { cpu::rms_norm(context(), op); }
+  void linear(const Linear& op) override { linears(context(), {&op, 1}); }
+  void rope(const Rope& op, const StepView& step) override { cpu::rope(context(), op, step); }
+  void kv_write(const KvWrite& op, const StepView& step) override {
+    cpu::kv_write(context(), op, step);
+  }
+  void attention(const Attention& op, const StepView& step) override {
+    cpu::attention(context(), op, step);
+  }
+  void glu(const Glu& op) override { cpu::glu(context(), op); }
+  void moe_route(const MoeRoute& op) override { cpu::moe_route(context(), op); }
+  void moe_ffn(const MoeFfn& op) override { cpu::moe_ffn(context(), op); }
+  void add(Tensor a, Tensor b, Tensor out) override { cpu::add(context(), a, b, out); }
+  void gather_rows(Tensor x, Tensor row_ids, Tensor out) override {
+    cpu::gather_rows(context(), x, row_ids, out);
+  }
+  void norm_linears(const RmsNorm& norm, std::span<const Linear> ops) override {
+    cpu::rms_norm(context(), norm);
+    linears(context(), ops);
+  }
+  void norm_glu(const RmsNorm& norm, const Linear& gate, const Linear& up, const Glu& op) override {
+    cpu::rms_norm(context(), norm);
+    const std::array<Linear, 2> both = {gate, up};
+    linears(context(), both);
+    cpu::glu(context(), op);
+  }
+
+ private:
+  Context context() { return {kernels_, pool_, workspace_}; }
+
+  const Kernels& kernels_;
+  ThreadPool pool_;
+  std::string detail_;
+  Workspace workspace_;
+};
+
+Result<LoadedWeight> CpuBackend::load_weight(const HostTensor& host, WeightUse use) {
+  const uint64_t bytes = LM_TRY(checked_bytes(host));
+  const int64_t cols = host.shape[3],
+                n_rows = cols == 0 ? 0 : host.shape[0] * host.shape[1] * host.shape[2];
+  LoadedWeight loaded;
+  Tensor& tensor = loaded.tensor;
+  tensor.dtype = host.dtype;
+  tensor.shape = host.shape;
+  tensor.row_bytes = int64_t(row_bytes(host.dtype, cols));
+  if (use == WeightUse::vector) {
+    const std::optional<uint64_t> size = checked_mul(uint64_t(n_rows) * uint64_t(cols), 4);
+    if (!size) return Error{ErrorCode::out_of_memory, "a vector of more than 2^62 numbers"};
+    loaded.buffer = LM_TRY(allocate_buffer(*this, *size));
+    decode(host.dtype, host.bytes.data(), reinterpret_cast<float*>(loaded.buffer->base()),
+           n_rows * cols);
+    tensor.dtype = DType::f32;
+    tensor.row_bytes = cols * 4;
+  } else if (use == WeightUse::matrix && native_format(host.dtype) && kernels_.lanes > 1 &&
+             bytes > 0) {
+    const int64_t n_matrices = host.shape[0] * host.shape[1], m = host.shape[2];
+    const size_t size = panels_bytes(host.dtype, m, cols, kernels_.lanes);
+    const std::optional<uint64_t> total = checked_mul(size, uint64_t(n_matrices));
+    if (!total) return Error{ErrorCode::out_of_memory, "a matrix of more than 2^64 bytes"};
+    loaded.buffer = LM_TRY(allocate_buffer(*this, *total));
+    repack(host.dtype, host.bytes.data(), n_matrices, m, cols, kernels_.lanes, pool_,
+           loaded.buffer->base());
+    tensor.layout = kLayoutPanels;
+    tensor.row_bytes = 0;
+  } else {
+    loaded.buffer = borrow_buffer(*this, host.bytes);
+  }
+  tensor.buffer = loaded.buffer.get();
+  return loaded;
+}
+
+std::vector<DeviceInfo> devices() {
+  std::string description = "processor";
+  for (const std::string_view isa : usable_isas()) description = concat("processor with ", isa);
+  return {{.name = "cpu",
+           .description = description,
+           .memory_bytes = available_memory(),
+           .unavailable = ""}};
+}
+
+Result<std::unique_ptr<Backend>> open(std::string_view, const BackendOptions& options) {
+  constexpr int kMostThreads = 1024;
+  if (options.n_threads < 0 || options.n_threads > kMostThreads) {
+    return Error{ErrorCode::bad_request,
+                 concat("expected 1 to ", kMostThreads, " threads (0: every core), found ",
+                        options.n_threads)};
+  }
+  const Kernels* kernels = LM_TRY(select_kernels(options.isa));
+  const int n_threads = options.n_threads > 0 ? options.n_threads : usable_cores();
+  return std::unique_ptr<Backend>(std::make_unique<CpuBackend>(*kernels, n_threads));
+}
+
+}  // namespace
+
+BackendEntry registry_entry() {
+  return {.kind = "cpu", .devices = devices, .open = open};
+}
+
+}  // namespace lm::cpu

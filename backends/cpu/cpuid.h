@@ -1,0 +1,14 @@
+// backends/cpu/cpuid.h — what the processor offers and the operating system lets us use.
+#pragma once
+
+namespace lm::cpu {
+
+struct CpuFeatures {
+  bool avx2 = false;     // AVX2, FMA, F16C
+  bool avxvnni = false;  // AVX-VNNI
+  bool avx512 = false;   // AVX-512 F, BW, DQ, VL, VNNI
+};
+
+CpuFeatures detect_cpu();
+
+}  // namespace lm::cpu

@@ -1,0 +1,84 @@
+// backends/cpu/isa/kernels.h — the function table that each instruction set fills in.
+// Every table computes the same things in the same order; tables differ in lanes and in whether
+// a*b+c is fused. This header and what an ISA file includes hold plain data only: an inline
+// function compiled with -mavx512f could be the one that the linker keeps for everybody.
+#pragma once
+#include <cstdint>
+
+namespace lm::cpu {
+
+// Weight formats that the matmul kernels read directly. A "panel" holds `lanes` rows of a matrix,
+// interleaved so that lane r of a vector belongs to row r: each field of a block is cut into units
+// of 4 bytes (f16, bf16: 2), and unit i of all rows lies before unit i + 1 of any. With one lane a
+// panel is the row as the file stores it.
+enum class WeightFormat : uint8_t { f32, f16, bf16, q8_0, q4_0, q4_K, q6_K };
+inline constexpr int kWeightFormats = 7;
+
+// 32 activations as the integer kernels read them: x[i] ≈ d · q[i], d = max|x| / 127.
+struct ActBlock {
+  float d;
+  float d_sum;     // d · sum: what a weight's offset is multiplied by
+  int32_t sum;     // Σ q[0..32)
+  int32_t sum_lo;  // Σ q[0..16)
+  int8_t q[32];
+};
+
+// acc[c][p · lanes + r] (+)= Σ_k weight[p · lanes + r][k] · x_c[k], k in order.
+struct Matmul {
+  const uint8_t* panels;
+  int64_t panel_bytes;  // distance between panels
+  int n_panels;
+  int64_t k;             // columns of the weight
+  const void* const* x;  // one pointer a column: const float[k], or const ActBlock[k / 32]
+  int n_cols;
+  float* acc;  // [n_cols][acc_stride]
+  int64_t acc_stride;
+  bool resume;  // continue from acc; otherwise from 0
+};
+
+// Softmax over a part of the keys: m = max s, l = Σ exp(s - m).
+struct SoftmaxPart {
+  float m, l;
+};
+
+using GluKernel = void (*)(const float* gate, const float* up, float limit, int64_t n, float* out);
+
+struct Kernels {
+  const char* name;
+  int lanes;
+  void (*matmul[kWeightFormats])(const Matmul& op);
+  // n is a multiple of 32.
+  void (*quantize)(const float* x, int64_t n, ActBlock* out);
+
+  void (*rms_norm)(const float* x, const float* weight, float eps, int64_t n, float* out);
+  GluKernel silu, gelu_tanh, gelu_erf, swiglu_oai;
+  float (*exp)(float x);
+  void (*add)(const float* a, const float* b, int64_t n, float* out);
+  // out[i] = out[i] · a + x[i] · b
+  void (*scale_add)(float* out, float a, const float* x, float b, int64_t n);
+  // Turns the pairs (x[i], x[i + n]) or (x[2i], x[2i + 1]), i < n, by the angle with that cos, sin.
+  void (*rotate_halves)(float* x, const float* cos, const float* sin, int64_t n);
+  void (*rotate_pairs)(float* x, const float* cos, const float* sin, int64_t n);
+
+  void (*f16_to_f32)(const void* src, int64_t n, float* out);
+  void (*q8_0_to_f32)(const void* src, int64_t n, float* out);
+  // scores[q][j] = scale · Σ_d query[q][d] · keys[j][d]; queries lie head_dim apart, scores 256.
+  void (*scores)(const float* queries, int n_queries, const float* keys, int n_keys, int head_dim,
+                 float scale, float* scores);
+  void (*soft_cap)(float* s, int64_t n, float cap);  // s = cap · tanh(s / cap)
+  // s[i] = exp(s[i] - m)
+  SoftmaxPart (*softmax_part)(float* s, int n);
+  // acc[q][d] += Σ_j p[q][j] · values[j][d], j in order; acc rows lie head_dim apart, p rows 256.
+  void (*weighted_sum)(const float* p, int n_queries, const float* values, int n_keys, int head_dim,
+                       float* acc);
+};
+
+// The tables in this executable, slowest first; each is the one symbol of its object file.
+const Kernels& scalar_kernels();
+#if defined(__x86_64__)
+const Kernels& avx2_kernels();     // AVX2, FMA, F16C
+const Kernels& avxvnni_kernels();  // and AVX-VNNI
+const Kernels& avx512_kernels();   // AVX-512 F, BW, DQ, VL, VNNI
+#endif
+
+}  // namespace lm::cpu

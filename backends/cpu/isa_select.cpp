@@ -1,0 +1,65 @@
+#include "backends/cpu/isa_select.h"
+
+#include <cstdlib>
+#include <span>
+#include <string>
+
+#include "backends/cpu/cpu_backend.h"
+#include "backends/cpu/cpuid.h"
+#include "engine/core/text.h"
+
+namespace lm::cpu {
+namespace {
+
+struct Table {
+  const Kernels& (*kernels)();
+  bool (*usable)(const CpuFeatures& cpu);
+};
+
+// Slowest first.
+constexpr Table kTables[] = {
+    {scalar_kernels, [](const CpuFeatures&) { return true; }},
+};
+
+}  // namespace
+
+std::vector<const Kernels*> usable_kernels() {
+  const CpuFeatures cpu = detect_cpu();
+  std::vector<const Kernels*> usable;
+  for (const Table& table : kTables) {
+    if (table.usable(cpu)) usable.push_back(&table.kernels());
+  }
+  return usable;
+}
+
+std::vector<std::string_view> usable_isas() {
+  std::vector<std::string_view> names;
+  for (const Kernels* kernels : usable_kernels()) names.emplace_back(kernels->name);
+  return names;
+}
+
+Result<const Kernels*> select_kernels(std::string_view forced) {
+  const std::vector<const Kernels*> usable = usable_kernels();
+  if (forced.empty()) {
+    const char* variable = std::getenv("LLM_CPU");
+    if (variable == nullptr || *variable == '\0') return usable.back();
+    forced = variable;
+  }
+  for (const Kernels* kernels : usable) {
+    if (forced == kernels->name) return kernels;
+  }
+  std::string known;
+  bool exists = false;
+  for (const Table& table : kTables) {
+    const std::string_view name = table.kernels().name;
+    known += concat(known.empty() ? "" : ", ", name);
+    exists = exists || name == forced;
+  }
+  return Error{ErrorCode::bad_request, exists
+                                           ? concat("this machine can't run the instruction set \"",
+                                                    forced, "\" (LLM_CPU knows ", known, ")")
+                                           : concat("expected an instruction set (", known,
+                                                    "), found \"", printable(forced), "\"")};
+}
+
+}  // namespace lm::cpu

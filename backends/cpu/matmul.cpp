@@ -1,0 +1,221 @@
+#include "backends/cpu/matmul.h"
+
+#include <algorithm>
+
+#include "backends/cpu/ops.h"
+#include "backends/cpu/repack.h"
+#include "engine/core/check.h"
+#include "quant/decode.h"
+
+namespace lm::cpu {
+namespace {
+
+// A matrix whose stored form is what a kernel reads: panels, or rows where a panel is one row.
+bool is_native(const Context& context, const MatrixView& weight) {
+  return native_format(weight.dtype) &&
+         (weight.layout == kLayoutPanels || context.kernels.lanes == 1);
+}
+
+int64_t n_panels(const Context& context, const MatrixView& weight) {
+  return (weight.m + context.kernels.lanes - 1) / context.kernels.lanes;
+}
+
+// What one piece of work computes: columns [column, column + n_columns) of panels [panel, ..).
+struct Piece {
+  int64_t panel = 0;
+  int n_panels = 0;
+  int64_t column = 0;
+  int n_columns = 0;
+  float* acc = nullptr;  // [n_columns][n_panels · lanes]
+};
+
+// Writes the valid part of a piece's accumulators: bias, then the sum with what was there.
+void store(const MatmulJob& job, const Piece& piece, int lanes) {
+  const int64_t first = piece.panel * lanes;
+  const int64_t width = int64_t(piece.n_panels) * lanes;
+  const int64_t n = std::min(width, job.weight.m - first);
+  for (int c = 0; c < piece.n_columns; ++c) {
+    float* out = job.out + (piece.column + c) * job.out_stride + first;
+    float* acc = piece.acc + c * width;
+    if (job.bias != nullptr) {
+      for (int64_t i = 0; i < n; ++i) acc[i] += job.bias[first + i];
+    }
+    if (job.accumulate) {
+      for (int64_t i = 0; i < n; ++i) out[i] += acc[i];
+    } else {
+      std::copy_n(acc, n, out);
+    }
+  }
+}
+
+int64_t source_row(const MatmulJob& job, int64_t i) {
+  return job.x_rows != nullptr ? job.x_rows[i] : i;
+}
+
+void multiply_native(const Context& context, const MatmulJob& job, const Piece& piece) {
+  const MatrixView& weight = job.weight;
+  const bool quantized = reads_quantized(context, weight);
+  const void* x[kColumnTile];
+  for (int c = 0; c < piece.n_columns; ++c) {
+    const int64_t row = source_row(job, piece.column + c);
+    x[c] = quantized ? static_cast<const void*>(job.quantized + row * (weight.k / 32))
+                     : job.x + row * job.x_stride;
+  }
+  const Matmul op{
+      .panels = reinterpret_cast<const uint8_t*>(weight.data) + piece.panel * weight.stride,
+      .panel_bytes = weight.stride,
+      .n_panels = piece.n_panels,
+      .k = weight.k,
+      .x = x,
+      .n_cols = piece.n_columns,
+      .acc = piece.acc,
+      .acc_stride = int64_t(piece.n_panels) * context.kernels.lanes,
+      .resume = false,
+  };
+  context.kernels.matmul[size_t(*native_format(weight.dtype))](op);
+}
+
+// tile[k][lane] = columns [first, first + n) of a panel's rows, decoded.
+void decode_panel(const MatrixView& weight, int64_t panel, int lanes, int64_t first, int64_t n,
+                  float* rows, float* tile) {
+  const int64_t skip = int64_t(row_bytes(weight.dtype, first));
+  for (int r = 0; r < lanes; ++r) {
+    const int64_t row = panel * lanes + r;
+    if (row < weight.m) {
+      decode(weight.dtype, weight.data + row * weight.stride + skip, rows, n);
+    } else {
+      std::fill_n(rows, n, 0.0f);
+    }
+    for (int64_t i = 0; i < n; ++i) tile[i * lanes + r] = rows[i];
+  }
+}
+
+// A type without a kernel: decoded a tile at a time, each tile used by all columns of the piece.
+void multiply_decoded(const Context& context, const MatmulJob& job, const Piece& piece,
+                      float* scratch) {
+  const int lanes = context.kernels.lanes;
+  float* rows = scratch;
+  float* tile = scratch + kDecodedColumns;
+  for (int64_t first = 0; first < job.weight.k || first == 0; first += kDecodedColumns) {
+    const int64_t n = std::min<int64_t>(kDecodedColumns, job.weight.k - first);
+    decode_panel(job.weight, piece.panel, lanes, first, n, rows, tile);
+    const void* x[kDecodedColumnTile];
+    for (int c = 0; c < piece.n_columns; ++c) {
+      x[c] = job.x + source_row(job, piece.column + c) * job.x_stride + first;
+    }
+    const Matmul op{
+        .panels = reinterpret_cast<const uint8_t*>(tile),
+        .panel_bytes = 0,
+        .n_panels = 1,
+        .k = n,
+        .x = x,
+        .n_cols = piece.n_columns,
+        .acc = piece.acc,
+        .acc_stride = lanes,
+        .resume = first > 0,
+    };
+    context.kernels.matmul[size_t(WeightFormat::f32)](op);
+  }
+}
+
+// All columns of panels [panel, panel + n_panels).
+void run_piece(const Context& context, const MatmulJob& job, int64_t panel, int panels,
+               float* scratch) {
+  const bool native = is_native(context, job.weight);
+  const int tile = native ? kColumnTile : kDecodedColumnTile;
+  const int lanes = context.kernels.lanes;
+  Piece piece{.panel = panel, .n_panels = panels, .acc = scratch};
+  for (; piece.column < job.n; piece.column += tile) {
+    piece.n_columns = int(std::min<int64_t>(tile, job.n - piece.column));
+    if (native) {
+      multiply_native(context, job, piece);
+    } else {
+      multiply_decoded(context, job, piece, scratch + kDecodedColumnTile * lanes);
+    }
+    store(job, piece, lanes);
+  }
+}
+
+void run_item(const Context& context, const MatmulJob& job, int64_t item, int thread) {
+  float* scratch = context.workspace.scratch(thread);
+  const int64_t first = item * job.panels_per_item;
+  const int panels =
+      int(std::min<int64_t>(job.panels_per_item, n_panels(context, job.weight) - first));
+  if (is_native(context, job.weight)) {
+    run_piece(context, job, first, panels, scratch);
+  } else {
+    for (int p = 0; p < panels; ++p) run_piece(context, job, first + p, 1, scratch);
+  }
+}
+
+}  // namespace
+
+int64_t matmul_scratch_floats(int lanes) {
+  static_assert(kColumnTile * kPanelGroup <= kDecodedColumnTile);
+  return int64_t(kDecodedColumnTile) * lanes + kDecodedColumns + kDecodedColumns * lanes;
+}
+
+MatrixView matrix_view(const Context& context, Tensor weight, int64_t index) {
+  const int64_t m = weight.shape[2], k = weight.shape[3];
+  LM_CHECK(index >= 0 && index < weight.shape[0] * weight.shape[1]);
+  MatrixView view{
+      .data = weight.data(), .dtype = weight.dtype, .layout = weight.layout, .m = m, .k = k};
+  if (weight.layout == kLayoutPanels) {
+    const int lanes = context.kernels.lanes;
+    view.stride = int64_t(panel_bytes(weight.dtype, k, lanes));
+    view.data += index * int64_t(panels_bytes(weight.dtype, m, k, lanes));
+  } else {
+    view.stride = weight.row_bytes;
+    view.data += index * m * weight.row_bytes;
+  }
+  return view;
+}
+
+bool reads_quantized(const Context& context, const MatrixView& weight) {
+  if (!is_native(context, weight)) return false;
+  switch (*native_format(weight.dtype)) {
+    case WeightFormat::f32:
+    case WeightFormat::f16:
+    case WeightFormat::bf16:
+      return false;
+    default:
+      return true;
+  }
+}
+
+const ActBlock* quantize_rows(const Context& context, const float* x, int64_t stride, int64_t n,
+                              int64_t k) {
+  Workspace& workspace = context.workspace;
+  const int64_t blocks = k / 32;
+  LM_CHECK(n * blocks <= workspace.activation_blocks);
+  context.pool.parallel_for(n, [&](int64_t row, int) {
+    context.kernels.quantize(x + row * stride, k, workspace.activations + row * blocks);
+  });
+  return workspace.activations;
+}
+
+void run_jobs(const Context& context, std::span<MatmulJob> jobs) {
+  int64_t total_panels = 0;
+  for (const MatmulJob& job : jobs) {
+    if (job.n > 0) total_panels += n_panels(context, job.weight);
+  }
+  // Pieces as large as leaves every thread a few of them.
+  const int64_t fair = total_panels / (int64_t(context.pool.size()) * 4);
+  const int group = int(std::clamp<int64_t>(fair, 1, kPanelGroup));
+  int64_t n_items = 0;
+  for (MatmulJob& job : jobs) {
+    job.first_item = n_items;
+    job.panels_per_item = group;
+    if (job.n > 0) n_items += (n_panels(context, job.weight) + group - 1) / group;
+  }
+  LM_CHECK(context.workspace.thread_floats >= matmul_scratch_floats(context.kernels.lanes));
+  context.pool.parallel_for(n_items, [&](int64_t item, int thread) {
+    const auto after =
+        std::upper_bound(jobs.begin(), jobs.end(), item,
+                         [](int64_t i, const MatmulJob& job) { return i < job.first_item; });
+    const MatmulJob& job = *(after - 1);
+    run_item(context, job, item - job.first_item, thread);
+  });
+}
+
+}  // namespace lm::cpu

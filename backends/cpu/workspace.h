@@ -1,0 +1,56 @@
+// backends/cpu/workspace.h — the scratch memory of every operation, sized once by reserve().
+#pragma once
+#include <cstdint>
+
+#include "backends/backend.h"
+#include "backends/cpu/isa/kernels.h"
+#include "backends/cpu/matmul.h"
+#include "backends/cpu/memory.h"
+
+namespace lm::cpu {
+
+inline constexpr int kSegment = 256;    // keys reduced together: part of Attention's contract
+inline constexpr int kQueryRows = 8;    // rows of a sequence that share one pass over the keys
+inline constexpr int kColumnTile = 16;  // columns of a matmul between two stores of its results
+inline constexpr int kPanelGroup = 4;   // panels of a weight in one piece of work
+inline constexpr int kDecodedColumns = 256;     // K-columns of a panel decoded to f32 at a time
+inline constexpr int kDecodedColumnTile = 256;  // columns of activations that reuse them
+
+// Rows [first, first + n) of sequence `seq`, which read the same keys.
+struct QueryTile {
+  int32_t seq, first, n;
+};
+
+// Where the rows chosen for each expert lie: sorted by expert, `first` of the next ends this one.
+struct MoeRows {
+  int32_t* first;  // [n_experts + 1]
+  int32_t* row;    // [n · top_k]  row of x behind each place
+  int32_t* place;  // [n, top_k]   where choice j of row i went
+};
+
+struct Workspace {
+  static Result<Workspace> allocate(const StepLimits& limits, int n_threads, int lanes);
+
+  // The private scratch of a thread, for one operation at a time.
+  float* scratch(int thread) const { return thread_scratch + thread * thread_floats; }
+
+  StepLimits limits;
+  ActBlock* activations = nullptr;  // the quantized input of a linear
+  int64_t activation_blocks = 0;
+  float* thread_scratch = nullptr;
+  int64_t thread_floats = 0;
+  QueryTile* tiles = nullptr;  // [max_tokens]
+  MoeRows moe{};
+  float* moe_gate = nullptr;  // [max_tokens · top_k, d_ff_expert]
+  float* moe_up = nullptr;    // likewise
+  float* moe_down = nullptr;  // [max_tokens · top_k, max_linear_out]
+  MatmulJob* jobs = nullptr;  // [max_jobs]
+  int64_t max_jobs = 0;
+  Pages pages;
+};
+
+// Floats of scratch that one thread needs.
+int64_t matmul_scratch_floats(int lanes);
+int64_t attention_scratch_floats(const StepLimits& limits);
+
+}  // namespace lm::cpu
