@@ -8,12 +8,10 @@
 
 #include "engine/core/result.h"
 #include "engine/core/token.h"
+#include "engine/text/vocab.h"
 #include "gguf/file.h"
 
 namespace lm {
-
-// tokenizer.ggml.token_type
-enum class TokenType : uint8_t { undefined = 0, normal, unknown, control, user_defined, unused, byte };
 
 class Tokenizer {
  public:
@@ -25,27 +23,38 @@ class Tokenizer {
   enum class Special { as_text, parse };  // user text is as_text; rendered templates parse
 
   // Appends the ids of `text`; any bytes are accepted. No BOS or EOS is added here: see add_bos().
-  // Thread-safe.
+  // Thread-safe. Tokens that the file calls user-defined are found in user text too; control tokens
+  // never come out of as_text.
   virtual void encode(std::string_view text, Special special, std::vector<TokenId>& out) const = 0;
 
+  // For ids outside [0, size()) these four say "", "", undefined and false.
   // The token's raw bytes; may be part of a UTF-8 character. Control tokens give "" here;
   // text() gives their name. SentencePiece: "▁" is already a space.
   virtual std::string_view piece(TokenId id) const = 0;
   virtual std::string_view text(TokenId id) const = 0;  // as the file spells it: "<s>", "Ġthe"
   virtual TokenType type(TokenId id) const = 0;
-  virtual int size() const = 0;
-
   virtual bool is_end(TokenId id) const = 0;  // eos, eot, eom and their like: generation stops
-  virtual TokenId bos() const = 0;            // -1: there is none
+
+  virtual int size() const = 0;
+  virtual TokenId bos() const = 0;  // -1: there is none
   virtual TokenId eos() const = 0;
-  virtual bool add_bos() const = 0;           // the file wants BOS before a prompt
+  virtual bool add_bos() const = 0;  // the file wants BOS before a prompt; false without a BOS
   virtual bool add_eos() const = 0;
   virtual TokenId find(std::string_view text) const = 0;  // id of the token spelled so; -1: none
 
   // The bytes that encode() was given. SentencePiece's dummy prefix space is dropped when ids start
   // a text (`at_start`).
   virtual std::string decode(const std::vector<TokenId>& ids, bool at_start = true) const = 0;
+
+  // encode() puts a space before text, both at its start and after every special token.
+  virtual bool has_space_prefix() const { return false; }
+  // piece(id) without such a space. `at_start` says whether `id` starts a text, and is left saying
+  // so for the token after it.
+  std::string_view next_piece(TokenId id, bool& at_start) const;
 };
+
+// The tokenizer for a vocabulary that need not come from a file.
+Result<std::unique_ptr<Tokenizer>> make_tokenizer(Vocab vocab);
 
 // Per sequence: holds back bytes until they are whole characters.
 class Detokenizer {
@@ -57,7 +66,7 @@ class Detokenizer {
 
  private:
   const Tokenizer* tokenizer_;
-  std::string held_;
+  std::string held_;  // at most 3 bytes between calls
   bool at_start_;
 };
 
