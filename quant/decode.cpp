@@ -4,6 +4,7 @@
 
 #include <bit>
 #include <cstring>
+#include <iterator>
 
 #include "engine/core/check.h"
 #include "quant/codebooks.h"
@@ -116,85 +117,59 @@ void copy_floats(const std::byte* src, float* out, int64_t n) {
   std::memcpy(out, src, size_t(n) * sizeof(float));
 }
 
-RowDecoder row_decoder(DType type) {
-  switch (type) {
-    case DType::f32:
-      return copy_floats;
-    case DType::f16:
-      return decode_halves<f16_to_f32>;
-    case DType::bf16:
-      return decode_halves<bf16_to_f32>;
-    case DType::f64:
-      return decode_numbers<double>;
-    case DType::i8:
-      return decode_numbers<int8_t>;
-    case DType::i16:
-      return decode_numbers<int16_t>;
-    case DType::i32:
-      return decode_numbers<int32_t>;
-    case DType::i64:
-      return decode_numbers<int64_t>;
-    case DType::q4_0:
-      return decode_blocks<BlockQ4_0>;
-    case DType::q4_1:
-      return decode_blocks<BlockQ4_1>;
-    case DType::q5_0:
-      return decode_blocks<BlockQ5_0>;
-    case DType::q5_1:
-      return decode_blocks<BlockQ5_1>;
-    case DType::q8_0:
-      return decode_blocks<BlockQ8_0>;
-    case DType::q8_1:
-      return decode_blocks<BlockQ8_1>;
-    case DType::q2_K:
-      return decode_blocks<BlockQ2_K>;
-    case DType::q3_K:
-      return decode_blocks<BlockQ3_K>;
-    case DType::q4_K:
-      return decode_blocks<BlockQ4_K>;
-    case DType::q5_K:
-      return decode_blocks<BlockQ5_K>;
-    case DType::q6_K:
-      return decode_blocks<BlockQ6_K>;
-    case DType::q8_K:
-      return decode_blocks<BlockQ8_K>;
-    case DType::iq1_S:
-      return decode_blocks<BlockIQ1_S>;
-    case DType::iq1_M:
-      return decode_blocks<BlockIQ1_M>;
-    case DType::iq2_XXS:
-      return decode_blocks<BlockIQ2_XXS>;
-    case DType::iq2_XS:
-      return decode_blocks<BlockIQ2_XS>;
-    case DType::iq2_S:
-      return decode_blocks<BlockIQ2_S>;
-    case DType::iq3_XXS:
-      return decode_blocks<BlockIQ3_XXS>;
-    case DType::iq3_S:
-      return decode_blocks<BlockIQ3_S>;
-    case DType::iq4_NL:
-      return decode_blocks<BlockIQ4_NL>;
-    case DType::iq4_XS:
-      return decode_blocks<BlockIQ4_XS>;
-    case DType::tq1_0:
-      return decode_blocks<BlockTQ1_0>;
-    case DType::tq2_0:
-      return decode_blocks<BlockTQ2_0>;
-    case DType::mxfp4:
-      return decode_blocks<BlockMXFP4>;
-    case DType::count_:
-      break;
+struct Row {
+  DType type;
+  RowDecoder decoder;
+};
+
+constexpr Row kTable[] = {
+    {DType::f32, copy_floats},
+    {DType::f16, decode_halves<f16_to_f32>},
+    {DType::bf16, decode_halves<bf16_to_f32>},
+    {DType::f64, decode_numbers<double>},
+    {DType::i8, decode_numbers<int8_t>},
+    {DType::i16, decode_numbers<int16_t>},
+    {DType::i32, decode_numbers<int32_t>},
+    {DType::i64, decode_numbers<int64_t>},
+    {DType::q4_0, decode_blocks<BlockQ4_0>},
+    {DType::q4_1, decode_blocks<BlockQ4_1>},
+    {DType::q5_0, decode_blocks<BlockQ5_0>},
+    {DType::q5_1, decode_blocks<BlockQ5_1>},
+    {DType::q8_0, decode_blocks<BlockQ8_0>},
+    {DType::q8_1, decode_blocks<BlockQ8_1>},
+    {DType::q2_K, decode_blocks<BlockQ2_K>},
+    {DType::q3_K, decode_blocks<BlockQ3_K>},
+    {DType::q4_K, decode_blocks<BlockQ4_K>},
+    {DType::q5_K, decode_blocks<BlockQ5_K>},
+    {DType::q6_K, decode_blocks<BlockQ6_K>},
+    {DType::q8_K, decode_blocks<BlockQ8_K>},
+    {DType::iq1_S, decode_blocks<BlockIQ1_S>},
+    {DType::iq1_M, decode_blocks<BlockIQ1_M>},
+    {DType::iq2_XXS, decode_blocks<BlockIQ2_XXS>},
+    {DType::iq2_XS, decode_blocks<BlockIQ2_XS>},
+    {DType::iq2_S, decode_blocks<BlockIQ2_S>},
+    {DType::iq3_XXS, decode_blocks<BlockIQ3_XXS>},
+    {DType::iq3_S, decode_blocks<BlockIQ3_S>},
+    {DType::iq4_NL, decode_blocks<BlockIQ4_NL>},
+    {DType::iq4_XS, decode_blocks<BlockIQ4_XS>},
+    {DType::tq1_0, decode_blocks<BlockTQ1_0>},
+    {DType::tq2_0, decode_blocks<BlockTQ2_0>},
+    {DType::mxfp4, decode_blocks<BlockMXFP4>},
+};
+
+constexpr bool in_order() {
+  for (int i = 0; i < kDTypeCount; ++i) {
+    if (kTable[i].type != DType(i)) return false;
   }
-  return nullptr;
+  return true;
 }
+static_assert(std::size(kTable) == kDTypeCount && in_order(), "a row for each DType, in order");
 
 }  // namespace
 
 void decode(DType type, const std::byte* src, float* out, int64_t n) {
-  const RowDecoder row = row_decoder(type);
-  LM_CHECK(row != nullptr);
   LM_CHECK(n >= 0 && n % dtype_info(type).block_elems == 0);
-  if (n > 0) row(src, out, n);
+  if (n > 0) kTable[size_t(type)].decoder(src, out, n);
 }
 
 }  // namespace lm

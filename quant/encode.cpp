@@ -15,11 +15,27 @@
 namespace lm {
 namespace {
 
-constexpr float kMaxFloat = std::numeric_limits<float>::max();
+// Far beyond what any block can hold, and safe to square and to add up.
+constexpr float kLargest = 1e12f;
+// Relative to the largest weight of the block: no number is entirely free.
+constexpr float kLeastWeight = 1e-6f;
 
-// NaN is 0; infinities are the largest float.
-float finite(float v) {
-  return std::isnan(v) ? 0.0f : std::clamp(v, -kMaxFloat, kMaxFloat);
+// NaN becomes 0.
+float clamped(float v, float lo, float hi) {
+  return std::isnan(v) ? 0.0f : std::clamp(v, lo, hi);
+}
+
+// weights = the importance of a block's numbers relative to the largest. False when nothing is
+// important.
+bool relative_weights(std::span<const float> importance, std::span<float> weights) {
+  constexpr float kMax = std::numeric_limits<float>::max();
+  float largest = 0;
+  for (const float v : importance) largest = std::max(largest, clamped(v, 0, kMax));
+  if (largest == 0) return false;
+  for (size_t j = 0; j < weights.size(); ++j) {
+    weights[j] = std::max(clamped(importance[j], 0, kMax) / largest, kLeastWeight);
+  }
+  return true;
 }
 
 using RowEncoder = void (*)(std::span<const float> x, std::span<const float> importance,
@@ -30,16 +46,14 @@ void encode_blocks(std::span<const float> x, std::span<const float> importance, 
   constexpr size_t kElems = size_t(Block::kElems);
   std::array<float, kElems> values;
   std::array<float, kElems> weights;
-  for (size_t i = 0; i < x.size() / kElems; ++i) {
-    for (size_t j = 0; j < kElems; ++j) values[j] = finite(x[i * kElems + j]);
-    if (!importance.empty()) {
-      for (size_t j = 0; j < kElems; ++j) {
-        weights[j] = std::max(0.0f, finite(importance[i * kElems + j]));
-      }
-    }
+  for (size_t first = 0; first < x.size(); first += kElems) {
+    for (size_t j = 0; j < kElems; ++j) values[j] = clamped(x[first + j], -kLargest, kLargest);
+    const bool weighted =
+        !importance.empty() && relative_weights(importance.subspan(first, kElems), weights);
     Block block;
-    encode_block(values.data(), importance.empty() ? nullptr : weights.data(), block);
-    std::memcpy(dst + i * sizeof block, &block, sizeof block);
+    encode_block(values.data(), weighted ? weights.data() : nullptr, block);
+    std::memcpy(dst, &block, sizeof block);
+    dst += sizeof block;
   }
 }
 
@@ -55,21 +69,33 @@ void copy_floats(std::span<const float> x, std::span<const float>, std::byte* ds
   std::memcpy(dst, x.data(), x.size_bytes());
 }
 
+struct Row {
+  DType type;
+  RowEncoder encoder;
+};
+
+constexpr Row kTable[] = {
+    {DType::f32, copy_floats},
+    {DType::f16, encode_halves<f32_to_f16>},
+    {DType::bf16, encode_halves<f32_to_bf16>},
+    {DType::q4_0, encode_blocks<BlockQ4_0>},
+    {DType::q4_1, encode_blocks<BlockQ4_1>},
+    {DType::q5_0, encode_blocks<BlockQ5_0>},
+    {DType::q5_1, encode_blocks<BlockQ5_1>},
+    {DType::q8_0, encode_blocks<BlockQ8_0>},
+    {DType::q2_K, encode_blocks<BlockQ2_K>},
+    {DType::q3_K, encode_blocks<BlockQ3_K>},
+    {DType::q4_K, encode_blocks<BlockQ4_K>},
+    {DType::q5_K, encode_blocks<BlockQ5_K>},
+    {DType::q6_K, encode_blocks<BlockQ6_K>},
+    {DType::iq4_NL, encode_blocks<BlockIQ4_NL>},
+};
+
 RowEncoder row_encoder(DType type) {
-  switch (type) {
-    case DType::f32:
-      return copy_floats;
-    case DType::f16:
-      return encode_halves<f32_to_f16>;
-    case DType::bf16:
-      return encode_halves<f32_to_bf16>;
-    case DType::q4_0:
-      return encode_blocks<BlockQ4_0>;
-    case DType::q8_0:
-      return encode_blocks<BlockQ8_0>;
-    default:
-      return nullptr;
+  for (const Row& row : kTable) {
+    if (row.type == type) return row.encoder;
   }
+  return nullptr;
 }
 
 }  // namespace

@@ -1,50 +1,148 @@
-// quant/encode_basic.cpp — the blocks of 32. Q8_0 and Q4_0 without weights are the field's standard
-// definition (quantize_row_*_ref in ggml-quants.c), so that files agree byte for byte.
+// quant/encode_basic.cpp — the blocks of 32. Q8_0, and Q4_0 without weights, are the field's
+// standard definition (quantize_row_*_ref in ggml-quants.c), so that files agree byte for byte; the
+// others, whose files differ between programs anyway, are fitted (encode_fit.h).
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
+#include "quant/codebooks.h"
 #include "quant/encode_block.h"
+#include "quant/encode_fit.h"
 #include "quant/half.h"
 
 namespace lm {
 namespace {
 
-constexpr float kMaxHalf = 65504.0f;
+constexpr int kElems = 32;
 
-// A scale as it will be stored. Too large for a half is the largest half, not infinity.
-uint16_t stored_scale(float d) {
-  return f32_to_f16(std::clamp(d, -kMaxHalf, kMaxHalf));
+// The number farthest from 0, with its sign.
+float extreme_of(const float* x) {
+  float extreme = 0;
+  for (int j = 0; j < kElems; ++j) {
+    if (std::fabs(x[j]) > std::fabs(extreme)) extreme = x[j];
+  }
+  return extreme;
 }
 
-// 1 / d, or 0 where that is not a number: the block's scale is then 0 in a half anyway.
-float inverse(float d) {
-  const float inv = 1.0f / d;
-  return std::isfinite(inv) ? inv : 0.0f;
+// qs = the low 4 bits of q, in halves order.
+void pack_nibbles(const int (&q)[kElems], uint8_t* qs) {
+  for (int j = 0; j < 16; ++j) qs[j] = uint8_t((q[j] & 15) | (q[j + 16] & 15) << 4);
+}
+
+// qh = bit 4 of each q.
+void pack_fifth_bits(const int (&q)[kElems], uint8_t* qh) {
+  for (int i = 0; i < 4; ++i) {
+    int byte = 0;
+    for (int k = 0; k < 8; ++k) byte |= (q[8 * i + k] >> 4 & 1) << k;
+    qh[i] = uint8_t(byte);
+  }
+}
+
+// d and q (0 .. levels-1) of x ~ d * (q - levels / 2).
+uint16_t fit_symmetric(const float* x, const float* w, int levels, int (&q)[kElems]) {
+  const int middle = levels / 2;
+  const uint16_t d = stored_scale(fit_scale<kElems>(x, w, -middle, middle - 1));
+  float whole[kElems];
+  quantize<kElems>(x, inverse(f16_to_f32(d)), float(middle), 0, levels - 1, whole);
+  for (int j = 0; j < kElems; ++j) q[j] = int(whole[j]);
+  return d;
+}
+
+// d, m and q (0 .. levels-1) of x ~ d * q + m.
+template <class Block>
+void fit_with_min(const float* x, const float* w, int levels, Block& block, int (&q)[kElems]) {
+  const ScaleMin fit = fit_scale_min<kElems>(x, w, levels - 1, false);
+  block.d = stored_scale(fit.d);
+  block.m = stored_scale(fit.m);
+  const float inv = inverse(f16_to_f32(block.d));
+  float whole[kElems];
+  quantize<kElems>(x, inv, -f16_to_f32(block.m) * inv, 0, levels - 1, whole);
+  for (int j = 0; j < kElems; ++j) q[j] = int(whole[j]);
 }
 
 }  // namespace
 
 void encode_block(const float* x, const float*, BlockQ8_0& block) {
-  float amax = 0;
-  for (int j = 0; j < 32; ++j) amax = std::max(amax, std::fabs(x[j]));
-  const float d = amax / 127;
+  const float d = std::min(std::fabs(extreme_of(x)) / 127, kMaxHalf);
   const float inv = inverse(d);
   block.d = stored_scale(d);
-  for (int j = 0; j < 32; ++j) block.qs[j] = int8_t(std::round(x[j] * inv));
+  for (int j = 0; j < kElems; ++j) {
+    block.qs[j] = int8_t(std::clamp(std::round(x[j] * inv), -127.0f, 127.0f));
+  }
 }
 
-void encode_block(const float* x, const float*, BlockQ4_0& block) {
-  float extreme = 0;  // the number farthest from 0 becomes exactly -8 * d
-  for (int j = 0; j < 32; ++j) {
-    if (std::fabs(x[j]) > std::fabs(extreme)) extreme = x[j];
+void encode_block(const float* x, const float* w, BlockQ4_0& block) {
+  int q[kElems];
+  if (w != nullptr) {
+    block.d = fit_symmetric(x, w, 16, q);
+  } else {
+    const float d = std::clamp(extreme_of(x) / -8, -kMaxHalf, kMaxHalf);
+    const float inv = inverse(d);
+    block.d = stored_scale(d);
+    for (int j = 0; j < kElems; ++j) q[j] = int(std::clamp(x[j] * inv + 8.5f, 0.0f, 15.0f));
   }
-  const float d = extreme / -8;
-  const float inv = inverse(d);
-  block.d = stored_scale(d);
-  const auto quantized = [inv](float v) { return uint8_t(std::min(15, int(v * inv + 8.5f))); };
-  for (int j = 0; j < 16; ++j) {
-    block.qs[j] = uint8_t(quantized(x[j]) | quantized(x[j + 16]) << 4);
+  pack_nibbles(q, block.qs);
+}
+
+void encode_block(const float* x, const float* w, BlockQ4_1& block) {
+  int q[kElems];
+  fit_with_min(x, weights_or_ones(w), 16, block, q);
+  pack_nibbles(q, block.qs);
+}
+
+void encode_block(const float* x, const float* w, BlockQ5_0& block) {
+  int q[kElems];
+  block.d = fit_symmetric(x, weights_or_ones(w), 32, q);
+  pack_nibbles(q, block.qs);
+  pack_fifth_bits(q, block.qh);
+}
+
+void encode_block(const float* x, const float* w, BlockQ5_1& block) {
+  int q[kElems];
+  fit_with_min(x, weights_or_ones(w), 32, block, q);
+  pack_nibbles(q, block.qs);
+  pack_fifth_bits(q, block.qh);
+}
+
+namespace {
+
+// The index of the value in kIq4Values (rising) that is nearest to v.
+int nearest_iq4(float v) {
+  const int8_t* above = std::lower_bound(kIq4Values, kIq4Values + 16, v);
+  if (above == kIq4Values) return 0;
+  if (above == kIq4Values + 16) return 15;
+  const int index = int(above - kIq4Values);
+  return v - float(above[-1]) <= float(above[0]) - v ? index - 1 : index;
+}
+
+}  // namespace
+
+void encode_block(const float* x, const float* weights, BlockIQ4_NL& block) {
+  const float* w = weights_or_ones(weights);
+  const float extreme = extreme_of(x);
+  float best_d = 0;
+  float best_error = std::numeric_limits<float>::infinity();
+  // The extreme number lands near one end of the table, -127 or 113; 5 steps of 4% around each.
+  for (const float bound : {-127.0f, 113.0f}) {
+    for (int step = -2; step <= 2; ++step) {
+      float d = extreme / (bound * (1 + 0.04f * float(step)));
+      float values[kElems];
+      const float inv = inverse(d);
+      for (int j = 0; j < kElems; ++j) values[j] = float(kIq4Values[nearest_iq4(x[j] * inv)]);
+      const Moments s = moments<kElems>(x, w, values);
+      d = s.xq * inverse(s.qq);
+      const float error = weighted_error<kElems>(x, w, values, d, 0);
+      if (error < best_error) {
+        best_error = error;
+        best_d = d;
+      }
+    }
   }
+  block.d = stored_scale(best_d);
+  const float inv = inverse(f16_to_f32(block.d));
+  int q[kElems];
+  for (int j = 0; j < kElems; ++j) q[j] = nearest_iq4(x[j] * inv);
+  pack_nibbles(q, block.qs);
 }
 
 }  // namespace lm

@@ -4,8 +4,19 @@
 
 namespace lm {
 
-// block = x[0 .. Block::kElems). x and w are finite; w is null or holds a weight >= 0 a number.
+// block = x[0 .. Block::kElems). x is finite and below 1e13 in magnitude; w is null or holds a
+// weight in (0, 1] for each number.
 void encode_block(const float* x, const float* w, BlockQ4_0& block);
+void encode_block(const float* x, const float* w, BlockQ4_1& block);
+void encode_block(const float* x, const float* w, BlockQ5_0& block);
+void encode_block(const float* x, const float* w, BlockQ5_1& block);
 void encode_block(const float* x, const float* w, BlockQ8_0& block);
+void encode_block(const float* x, const float* w, BlockIQ4_NL& block);
+
+void encode_block(const float* x, const float* w, BlockQ2_K& block);
+void encode_block(const float* x, const float* w, BlockQ3_K& block);
+void encode_block(const float* x, const float* w, BlockQ4_K& block);
+void encode_block(const float* x, const float* w, BlockQ5_K& block);
+void encode_block(const float* x, const float* w, BlockQ6_K& block);
 
 }  // namespace lm
