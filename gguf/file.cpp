@@ -41,25 +41,30 @@ struct File::Impl {
     return check_not_split(first);
   }
 
+  Result<Part> load_part(const std::filesystem::path& path, const SplitName& name, int number) {
+    std::filesystem::path part_path = path;
+    part_path.replace_filename(name.file_name(number));
+    Part part = LM_TRY(load(part_path));
+    LM_TRY(check_split(part, name, number));
+    return part;
+  }
+
   Status load_split(const std::filesystem::path& path, const SplitName& name) {
     for (int i = 1; i <= name.count; ++i) {
-      std::filesystem::path part_path = path;
-      part_path.replace_filename(name.file_name(i));
-      Result<Part> loaded = load(part_path);
+      Result<Part> loaded = load_part(path, name, i);
       if (!loaded.ok()) {
         return std::move(loaded).error().within(concat("part ", i, " of ", name.count));
       }
       Part part = std::move(loaded).value();
-      LM_TRY(check_split(part, name, i));
       if (i == 1) {
         first = std::move(part);
-      } else {
-        if (first.tensors.size() + part.tensors.size() > kMaxTensors) {
-          return Error{ErrorCode::bad_file,
-                       concat("expected at most ", kMaxTensors, " tensors in all parts")};
-        }
-        first.tensors.insert(first.tensors.end(), part.tensors.begin(), part.tensors.end());
+        continue;
       }
+      if (first.tensors.size() + part.tensors.size() > kMaxTensors) {
+        return Error{ErrorCode::bad_file,
+                     concat("expected at most ", kMaxTensors, " tensors in all parts")};
+      }
+      first.tensors.insert(first.tensors.end(), part.tensors.begin(), part.tensors.end());
     }
     return check_split_tensors(first, first.tensors.size());
   }

@@ -84,8 +84,10 @@ Status check_not_split(const Part& part) {
 }
 
 Status check_split_tensors(const Part& first, size_t n_tensors) {
-  if (first.value(kTensorsKey) == nullptr) return ok();
-  return expect(first, kTensorsKey, int64_t(n_tensors));
+  const std::optional<int64_t> promised = LM_TRY(integer(first, kTensorsKey));
+  if (!promised || *promised == int64_t(n_tensors)) return ok();
+  return Error{ErrorCode::bad_file, concat("expected ", *promised, " tensors in all parts (",
+                                           kTensorsKey, "), found ", n_tensors)};
 }
 
 }  // namespace lm::gguf

@@ -1,10 +1,16 @@
 // tests/gguf/build.h — GGUF files made by hand, byte by byte, so that a test can make wrong ones.
 #pragma once
 #include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "engine/core/file.h"
+#include "engine/core/machine.h"
 #include "gguf/file.h"
 #include "tests/support/support.h"
 
@@ -98,17 +104,39 @@ class RawGguf {
   uint64_t n_keys_ = 0, n_tensors_ = 0;
 };
 
-// The message of the Error that parsing must give.
-inline std::string refusal(const Bytes& bytes) {
-  const Result<gguf::File> file = gguf::File::parse(bytes);
-  if (file.ok()) return "(accepted)";
-  return file.error().message;
+inline void write_bytes(const std::filesystem::path& path, std::span<const std::byte> bytes) {
+  FileWriter file = require_ok(FileWriter::create(path));
+  REQUIRE(file.write(bytes).ok());
+  REQUIRE(file.commit().ok());
 }
 
-#define CHECK_REFUSED(bytes, words)                                                \
+// Bytes by which the resident set rises at its highest while `action` runs, mapped files included;
+// nullopt where the kernel does not let a process reset its peak (proc(5), clear_refs).
+template <class Action>
+std::optional<uint64_t> peak_cost(const Action& action) {
+  const auto reset_peak = [] {
+    return bool(std::ofstream("/proc/self/clear_refs") << 5 << std::flush);
+  };
+  if (!reset_peak()) return std::nullopt;
+  const uint64_t before = peak_rss();
+  action();
+  return peak_rss() - before;
+}
+
+// The message of a Result that must be an Error.
+template <class T>
+std::string error_of(const Result<T>& result) {
+  return result.ok() ? std::string("(accepted)") : result.error().message;
+}
+
+// That an error's message holds these words.
+#define CHECK_SAYS(message_of, words)                                              \
   do {                                                                             \
-    const std::string message = ::lm::test::refusal(bytes);                        \
+    const std::string message = message_of;                                        \
     CHECK_MESSAGE(message.find(words) != std::string::npos, std::string(message)); \
   } while (false)
+
+#define CHECK_REFUSED(bytes, words) \
+  CHECK_SAYS(::lm::test::error_of(::lm::gguf::File::parse(bytes)), words)
 
 }  // namespace lm::test
