@@ -1,0 +1,310 @@
+// kv_write and attention over the paged cache, against f64 on the values that the cache holds.
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+#include "quant/decode.h"
+#include "tests/cpu/harness.h"
+
+using namespace lm;
+using namespace lm::test;
+
+namespace {
+
+struct Setup {
+  int64_t n_heads = 4, n_kv_heads = 2, head_dim = 32;
+  int block_size = 16;
+  DType kv = DType::f32;
+  float softcap = 0;
+  int window = 0;
+  bool sinks = false;
+};
+
+// Sequences with all their keys and values; the cache is filled through kv_write in one go.
+struct Fixture {
+  Fixture(Backend& room, const Setup& s, std::vector<int> lengths, bool shuffled, uint64_t seed)
+      : backend(room), setup(s), kv_len(std::move(lengths)) {
+    Random random(seed);
+    const int total = std::accumulate(kv_len.begin(), kv_len.end(), 0);
+    q = random_floats(total * s.n_heads * s.head_dim, random);
+    k = random_floats(total * s.n_kv_heads * s.head_dim, random);
+    v = random_floats(total * s.n_kv_heads * s.head_dim, random);
+    sinks = random_floats(s.n_heads, random);
+    for (const int n : kv_len) {
+      first_token.push_back(n_tokens);
+      n_tokens += n;
+      max_blocks = std::max(max_blocks, (n + s.block_size - 1) / s.block_size);
+    }
+    assign_blocks(shuffled, random);
+    const std::array<int64_t, 4> shape = {n_blocks, s.n_kv_heads, s.block_size, s.head_dim};
+    k_cache = std::make_unique<Guarded>(room, shape, s.kv);
+    v_cache = std::make_unique<Guarded>(room, shape, s.kv);
+    write();
+  }
+
+  void assign_blocks(bool shuffled, Random& random) {
+    n_blocks = 3;
+    for (const int n : kv_len) n_blocks += (n + setup.block_size - 1) / setup.block_size;
+    std::vector<int32_t> order(static_cast<size_t>(n_blocks));
+    std::iota(order.begin(), order.end(), 0);
+    if (shuffled) {
+      for (size_t i = order.size() - 1; i > 0; --i) std::swap(order[i], order[random.below(i + 1)]);
+    }
+    size_t next = 0;
+    for (const int n : kv_len) {
+      for (int b = 0; b < max_blocks; ++b)
+        table.push_back(b * setup.block_size < n ? order[next++] : -1);
+    }
+  }
+
+  void write() {
+    std::vector<int32_t> slots;
+    for (size_t s = 0; s < kv_len.size(); ++s) {
+      for (int p = 0; p < kv_len[s]; ++p) {
+        const int32_t block = table[s * size_t(max_blocks) + size_t(p / setup.block_size)];
+        slots.push_back(block * setup.block_size + p % setup.block_size);
+      }
+    }
+    for (int first = 0; first < n_tokens; first += 500) {
+      const int n = std::min(500, n_tokens - first);
+      const auto part = [&](const std::vector<float>& x) {
+        const int64_t width = setup.n_kv_heads * setup.head_dim;
+        return std::vector<float>(x.begin() + first * width, x.begin() + (first + n) * width);
+      };
+      const Guarded tk(backend, {1, n, setup.n_kv_heads, setup.head_dim}, part(k));
+      const Guarded tv(backend, {1, n, setup.n_kv_heads, setup.head_dim}, part(v));
+      const Guarded ts(backend, {1, 1, 1, n},
+                       std::vector<int32_t>(slots.begin() + first, slots.begin() + first + n));
+      StepView step;
+      step.n_tokens = n;
+      step.block_size = setup.block_size;
+      step.slots = ts;
+      backend.kv_write({.k = tk, .v = tv, .k_cache = *k_cache, .v_cache = *v_cache}, step);
+    }
+    REQUIRE(k_cache->guards_intact());
+    REQUIRE(v_cache->guards_intact());
+  }
+
+  // Rows [kv_len - n, kv_len) of each sequence in one step, followed by `padding` rows.
+  std::vector<float> attend(const std::vector<int>& rows, int padding = 0) {
+    std::vector<float> queries;
+    std::vector<int32_t> positions, q_start = {0};
+    const int64_t width = setup.n_heads * setup.head_dim;
+    for (size_t s = 0; s < rows.size(); ++s) {
+      for (int p = kv_len[s] - rows[s]; p < kv_len[s]; ++p) {
+        positions.push_back(p);
+        const auto from = q.begin() + (first_token[s] + p) * width;
+        queries.insert(queries.end(), from, from + width);
+      }
+      q_start.push_back(int32_t(positions.size()));
+    }
+    positions.resize(positions.size() + size_t(padding), 0);
+    const int64_t n = int64_t(positions.size());
+    queries.resize(size_t(n * width), 1.0f);
+    const int64_t n_seqs = int64_t(rows.size());
+    const Guarded tq(backend, {1, n, setup.n_heads, setup.head_dim}, queries);
+    const Guarded out(backend, {1, n, setup.n_heads, setup.head_dim});
+    const Guarded tp(backend, {1, 1, 1, n}, positions), ts(backend, {1, 1, 1, n_seqs + 1}, q_start);
+    const Guarded tl(backend, {1, 1, 1, n_seqs},
+                     std::vector<int32_t>(kv_len.begin(), kv_len.end()));
+    const Guarded tt(backend, {1, 1, n_seqs, max_blocks}, table);
+    const Guarded sink(backend, {1, 1, 1, setup.n_heads}, sinks);
+    StepView step{.n_tokens = int(n),
+                  .n_seqs = int(n_seqs),
+                  .block_size = setup.block_size,
+                  .token_ids = {},
+                  .positions = tp,
+                  .slots = {},
+                  .q_start = ts,
+                  .kv_len = tl,
+                  .block_table = tt};
+    backend.attention({.q = tq,
+                       .k_cache = *k_cache,
+                       .v_cache = *v_cache,
+                       .out = out,
+                       .scale = scale(),
+                       .softcap = setup.softcap,
+                       .window = setup.window,
+                       .sinks = setup.sinks ? Tensor(sink) : Tensor{}},
+                      step);
+    REQUIRE(out.guards_intact());
+    std::vector<float> result = out.floats();
+    for (size_t i = size_t((n - padding) * width); i < result.size(); ++i) REQUIRE(result[i] == 0);
+    result.resize(size_t((n - padding) * width));
+    return result;
+  }
+
+  float scale() const { return float(1 / std::sqrt(double(setup.head_dim))); }
+
+  // The cached key or value of a token, as the cache rounded it.
+  std::vector<float> cached(const Guarded& cache, size_t seq, int position, int64_t head) const {
+    const int64_t block = table[seq * size_t(max_blocks) + size_t(position / setup.block_size)];
+    const int64_t row =
+        (block * setup.n_kv_heads + head) * setup.block_size + position % setup.block_size;
+    std::vector<float> values(static_cast<size_t>(setup.head_dim));
+    decode(setup.kv, cache.tensor().data() + row * cache.tensor().row_bytes, values.data(),
+           setup.head_dim);
+    return values;
+  }
+
+  Backend& backend;
+  Setup setup;
+  std::vector<int> kv_len, first_token;
+  int n_tokens = 0, max_blocks = 0;
+  int64_t n_blocks = 0;
+  std::vector<int32_t> table;
+  std::vector<float> q, k, v, sinks;
+  std::unique_ptr<Guarded> k_cache, v_cache;
+};
+
+// One head of one row in f64. `bound` is the error that f32 may add: see below.
+std::vector<double> reference(const Fixture& f, size_t seq, int position, int64_t head,
+                              double& bound) {
+  const Setup& s = f.setup;
+  const int64_t kv_head = head / (s.n_heads / s.n_kv_heads);
+  const float* query =
+      f.q.data() + ((f.first_token[seq] + position) * s.n_heads + head) * s.head_dim;
+  const int begin = s.window > 0 ? std::max(0, position - s.window + 1) : 0;
+  std::vector<double> scores;
+  double score_error = 0, largest_value = 0;
+  for (int p = begin; p <= position; ++p) {
+    const std::vector<float> key = f.cached(*f.k_cache, seq, p, kv_head);
+    double dot = 0, size = 0;
+    for (int64_t d = 0; d < s.head_dim; ++d) {
+      dot += double(query[d]) * key[size_t(d)];
+      size += std::abs(double(query[d]) * key[size_t(d)]);
+    }
+    dot *= double(f.scale());
+    score_error =
+        std::max(score_error, double(s.head_dim + 8) * kRounding * size * double(f.scale()));
+    if (s.softcap > 0) {
+      dot = s.softcap * std::tanh(dot / s.softcap);
+      score_error += 4e-7 * s.softcap;
+    }
+    scores.push_back(dot);
+  }
+  double m = *std::max_element(scores.begin(), scores.end());
+  if (s.sinks) m = std::max(m, double(f.sinks[size_t(head)]));
+  double sum = s.sinks ? std::exp(double(f.sinks[size_t(head)]) - m) : 0;
+  std::vector<double> out(static_cast<size_t>(s.head_dim), 0);
+  for (int p = begin; p <= position; ++p) {
+    const double weight = std::exp(scores[size_t(p - begin)] - m);
+    sum += weight;
+    const std::vector<float> value = f.cached(*f.v_cache, seq, p, kv_head);
+    for (int64_t d = 0; d < s.head_dim; ++d) {
+      out[size_t(d)] += weight * value[size_t(d)];
+      largest_value = std::max(largest_value, std::abs(double(value[size_t(d)])));
+    }
+  }
+  for (double& x : out) x /= sum;
+  // Each weight is off by 2·score_error relatively (numerator and sum) and exp's 4u; adding n of
+  // them, merging segments and dividing rounds (n + 16) times; all times at most max|v|.
+  bound = (2 * score_error + double(scores.size() + 20) * kRounding) * largest_value;
+  return out;
+}
+
+void check_attention(Fixture& f, const std::vector<int>& rows) {
+  const std::vector<float> got = f.attend(rows, 2);
+  const Setup& s = f.setup;
+  size_t at = 0;
+  for (size_t seq = 0; seq < rows.size(); ++seq) {
+    for (int p = f.kv_len[seq] - rows[seq]; p < f.kv_len[seq]; ++p) {
+      for (int64_t head = 0; head < s.n_heads; ++head) {
+        double bound = 0;
+        for (const double expected : reference(f, seq, p, head, bound)) {
+          REQUIRE(std::abs(got[at++] - expected) <= bound);
+        }
+      }
+    }
+  }
+}
+
+std::vector<Setup> setups() {
+  return {
+      {},
+      {.n_heads = 3, .n_kv_heads = 1, .head_dim = 6, .block_size = 5},
+      {.n_heads = 8, .n_kv_heads = 2, .head_dim = 64, .kv = DType::f16},
+      {.head_dim = 34, .kv = DType::f16},
+      {.head_dim = 64, .kv = DType::q8_0},
+      {.softcap = 5},
+      {.kv = DType::f16, .window = 37},
+      {.head_dim = 80, .softcap = 0, .window = 300, .sinks = true},
+  };
+}
+
+}  // namespace
+
+TEST_CASE("attention: caches, groups, windows, sinks and caps, against f64") {
+  for_each_isa([&](std::string_view isa) {
+    const auto backend = open_cpu(isa, 2);
+    for (const Setup& s : setups()) {
+      INFO("head_dim ", s.head_dim, " kv ", std::string(dtype_name(s.kv)), " window ", s.window);
+      Fixture f(*backend, s, {1, 600, 40, 257}, true, 31);
+      check_attention(f, {1, 3, 40, 1});
+    }
+  });
+}
+
+TEST_CASE("attention: paged is contiguous, a batch is its rows, for any threads: bit for bit") {
+  for_each_isa([&](std::string_view isa) {
+    for (const Setup& s : setups()) {
+      INFO("head_dim ", s.head_dim, " kv ", std::string(dtype_name(s.kv)), " window ", s.window);
+      std::vector<float> first;
+      for (const int threads : {1, 2, 5}) {
+        const auto backend = open_cpu(isa, threads);
+        Fixture paged(*backend, s, {270, 33}, true, 32);
+        Setup whole = s;
+        whole.block_size = 512;  // each sequence in one block
+        Fixture contiguous(*backend, whole, {270, 33}, false, 32);
+        const std::vector<float> all = paged.attend({19, 33});
+        REQUIRE(same_bits(all, contiguous.attend({19, 33})));
+        if (first.empty()) first = all;
+        REQUIRE(same_bits(all, first));
+        // The last row of each sequence, alone and together.
+        const size_t width = size_t(s.n_heads * s.head_dim);
+        const std::vector<float> last = paged.attend({1, 1});
+        const std::vector<float> alone = paged.attend({1, 0});
+        REQUIRE(std::memcmp(last.data(), all.data() + 18 * width, width * 4) == 0);
+        REQUIRE(std::memcmp(last.data() + width, all.data() + 51 * width, width * 4) == 0);
+        REQUIRE(std::memcmp(alone.data(), last.data(), width * 4) == 0);
+      }
+    }
+  });
+}
+
+TEST_CASE("attention: blocks that a window has freed are not touched") {
+  for_each_isa([&](std::string_view isa) {
+    const auto backend = open_cpu(isa, 2);
+    Fixture f(*backend, {.window = 20}, {400}, true, 33);
+    const std::vector<float> before = f.attend({2});
+    for (int b = 0; b < (399 - 20) / f.setup.block_size; ++b) f.table[size_t(b)] = -1;
+    REQUIRE(same_bits(before, f.attend({2})));
+  });
+}
+
+TEST_CASE("kv_write: a row without a slot is not stored") {
+  for_each_isa([&](std::string_view isa) {
+    const auto backend = open_cpu(isa, 2);
+    Random random(34);
+    for (const DType type : {DType::f32, DType::f16, DType::q8_0}) {
+      const Guarded k(*backend, {1, 2, 2, 32}, random_floats(128, random));
+      const Guarded cache(*backend, {2, 2, 4, 32}, type), other(*backend, {2, 2, 4, 32}, type);
+      const Guarded slots(*backend, {1, 1, 1, 2}, std::vector<int32_t>{-1, 5});
+      StepView step;
+      step.n_tokens = 2;
+      step.block_size = 4;
+      step.slots = slots;
+      backend->kv_write({.k = k, .v = k, .k_cache = cache, .v_cache = other}, step);
+      REQUIRE(cache.guards_intact());
+      const size_t stored = row_bytes(type, 32);
+      const std::byte* rows = cache.tensor().data();
+      for (size_t row = 0; row < 16; ++row) {
+        const bool written = row == 9 || row == 13;  // block 1, heads 0 and 1, offset 1
+        const std::byte* p = rows + row * stored;
+        const bool untouched =
+            std::all_of(p, p + stored, [](std::byte b) { return b == std::byte{0xA5}; });
+        REQUIRE(untouched != written);
+      }
+    }
+  });
+}

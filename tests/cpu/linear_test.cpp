@@ -1,0 +1,227 @@
+// Linear over every type, instruction set, odd shape and number of columns.
+#include <algorithm>
+#include <cmath>
+
+#include "tests/cpu/harness.h"
+
+using namespace lm;
+using namespace lm::test;
+
+namespace {
+
+struct Shape {
+  int64_t n, m, k;
+};
+
+// Types that the kernels multiply as integers: their activations are rounded to 8 bits.
+bool is_integer_kernel(DType type) {
+  return type == DType::q8_0 || type == DType::q4_0 || type == DType::q4_K || type == DType::q6_K;
+}
+
+// x as the integer kernels see it: blocks of 32, d = max|x| / 127, rounded half to even.
+std::vector<double> rounded_activations(const std::vector<float>& x) {
+  std::vector<double> rounded(x.size());
+  for (size_t b = 0; b < x.size(); b += 32) {
+    float largest = 0;
+    for (size_t i = 0; i < 32; ++i) largest = std::max(largest, std::abs(x[b + i]));
+    const float d = largest / 127.0f, factor = largest > 0 ? 127.0f / largest : 0.0f;
+    for (size_t i = 0; i < 32; ++i) rounded[b + i] = double(d) * std::nearbyint(x[b + i] * factor);
+  }
+  return rounded;
+}
+
+// out[n][m] = x Wᵀ in double; magnitude = Σ |x| (|w| + largest) with `largest` of the row of W when
+// the kernel splits w into d·scale·q and a minimum, else 0.
+void reference(const std::vector<double>& x, const std::vector<float>& w, Shape s, bool split,
+               std::vector<double>& out, std::vector<double>& magnitude) {
+  out.assign(size_t(s.n * s.m), 0);
+  magnitude.assign(out.size(), 0);
+  for (int64_t j = 0; j < s.m; ++j) {
+    const float* row = w.data() + j * s.k;
+    double largest = 0;
+    for (int64_t i = 0; split && i < s.k; ++i)
+      largest = std::max(largest, std::abs(double(row[i])));
+    for (int64_t c = 0; c < s.n; ++c) {
+      double sum = 0, size = 0;
+      for (int64_t i = 0; i < s.k; ++i) {
+        const double xi = x[size_t(c * s.k + i)];
+        sum += xi * double(row[i]);
+        size += std::abs(xi) * (std::abs(double(row[i])) + largest);
+      }
+      out[size_t(c * s.m + j)] = sum;
+      magnitude[size_t(c * s.m + j)] = size;
+    }
+  }
+}
+
+struct LoadedMatrix {
+  TestWeight host;
+  LoadedWeight loaded;
+  LoadedMatrix(Backend& backend, DType type, std::array<int64_t, 4> shape, Random& random)
+      : host(random_weight(type, shape, random)),
+        loaded(require_ok(backend.load_weight(host.host(), WeightUse::matrix))) {}
+};
+
+std::vector<DType> all_types() {
+  std::vector<DType> types;
+  for (int i = 0; i < kDTypeCount; ++i) types.push_back(DType(i));
+  return types;
+}
+
+void check_linear(Backend& backend, DType type, Shape s, Random& random) {
+  INFO(std::string(dtype_name(type)), " n ", s.n, " m ", s.m, " k ", s.k);
+  const LoadedMatrix weight(backend, type, {1, 1, s.m, s.k}, random);
+  const std::vector<float> x = random_floats(s.n * s.k, random);
+  const std::vector<float> bias = random_floats(s.m, random),
+                           before = random_floats(s.n * s.m, random);
+  const Guarded tx(backend, {1, 1, s.n, s.k}, x), tbias(backend, {1, 1, 1, s.m}, bias);
+  const Guarded plain(backend, {1, 1, s.n, s.m}), added(backend, {1, 1, s.n, s.m}, before);
+  backend.linear({.x = tx, .weight = weight.loaded.tensor, .out = plain});
+  backend.linear(
+      {.x = tx, .weight = weight.loaded.tensor, .out = added, .bias = tbias, .accumulate = true});
+  REQUIRE(plain.guards_intact());
+  REQUIRE(added.guards_intact());
+
+  const bool integers = is_integer_kernel(type);
+  std::vector<double> expected, magnitude;
+  reference(integers ? rounded_activations(x) : std::vector<double>(x.begin(), x.end()),
+            weight.host.values, s, integers, expected, magnitude);
+  const std::vector<float> out = plain.floats(), sum = added.floats();
+  // An integer step of 32 is an exact int32 dot with at most 4 roundings; others one per product.
+  const double roundings = integers ? double(s.k) / 32 * 4 + 4 : double(s.k) + 1;
+  for (size_t i = 0; i < out.size(); ++i) {
+    REQUIRE(std::abs(out[i] - expected[i]) <= roundings * kRounding * magnitude[i] + kUnderflow);
+    const double total = double(out[i]) + bias[i % size_t(s.m)] + before[i];
+    const double scale = std::abs(out[i]) + std::abs(bias[i % size_t(s.m)]) + std::abs(before[i]);
+    REQUIRE(std::abs(sum[i] - total) <= 3 * kRounding * scale);
+  }
+}
+
+}  // namespace
+
+TEST_CASE("linear: every type, odd rows and columns, against f64") {
+  std::string ran;
+  for_each_isa([&](std::string_view isa) {
+    ran += " " + std::string(isa);
+    const auto backend = open_cpu(isa, 2);
+    Random random(11);
+    for (const DType type : all_types()) {
+      const int64_t block = dtype_info(type).block_elems;
+      check_linear(*backend, type, {1, 37, 2 * block}, random);
+      check_linear(*backend, type, {19, 16, 3 * block}, random);
+      check_linear(*backend, type, {3, 1, block}, random);
+    }
+    for (const DType type : {DType::f32, DType::f16, DType::bf16}) {
+      check_linear(*backend, type, {5, 6, 6}, random);
+      check_linear(*backend, type, {2, 67, 301}, random);
+    }
+    check_linear(*backend, DType::q8_0, {300, 70, 96}, random);
+    check_linear(*backend, DType::iq4_NL, {300, 70, 320}, random);
+  });
+  MESSAGE("instruction sets that ran:", ran);
+}
+
+TEST_CASE("linear: rounding activations to 8 bits costs no more than half a step each") {
+  for_each_isa([&](std::string_view isa) {
+    const auto backend = open_cpu(isa, 2);
+    Random random(12);
+    for (const DType type : {DType::q8_0, DType::q4_0, DType::q4_K, DType::q6_K}) {
+      const Shape s{2, 20, 512};
+      const LoadedMatrix weight(*backend, type, {1, 1, s.m, s.k}, random);
+      const std::vector<float> x = random_floats(s.n * s.k, random);
+      const Guarded tx(*backend, {1, 1, s.n, s.k}, x), out(*backend, {1, 1, s.n, s.m});
+      backend->linear({.x = tx, .weight = weight.loaded.tensor, .out = out});
+      const std::vector<float> got = out.floats();
+      for (size_t i = 0; i < got.size(); ++i) {
+        const int64_t row = int64_t(i) / s.m, j = int64_t(i) % s.m;
+        double exact = 0, bound = 0;
+        for (int64_t b = 0; b < s.k; b += 32) {
+          double largest = 0, weights = 0;
+          for (int64_t k = b; k < b + 32; ++k) {
+            const double xk = x[size_t(row * s.k + k)];
+            const double w = weight.host.values[size_t(j * s.k + k)];
+            exact += xk * w;
+            largest = std::max(largest, std::abs(xk));
+            weights += std::abs(w);
+          }
+          bound += largest / 254 * 1.001 * weights;  // half of d = largest / 127
+        }
+        REQUIRE(std::abs(got[i] - exact) <= bound);
+      }
+    }
+  });
+}
+
+TEST_CASE("linear: a row's bits do not depend on its company or on the threads") {
+  for_each_isa([&](std::string_view isa) {
+    for (const DType type : {DType::f32, DType::f16, DType::bf16, DType::q8_0, DType::q4_0,
+                             DType::q4_K, DType::q6_K, DType::q5_1, DType::iq3_S}) {
+      INFO(std::string(dtype_name(type)));
+      const Shape s{29, 75, 512};
+      std::vector<float> first;
+      for (const int threads : {1, 2, 5}) {
+        Random random(13);
+        const auto backend = open_cpu(isa, threads);
+        const LoadedMatrix weight(*backend, type, {1, 1, s.m, s.k}, random);
+        const Guarded x(*backend, {1, 1, s.n, s.k}, random_floats(s.n * s.k, random));
+        const Guarded all(*backend, {1, 1, s.n, s.m}), alone(*backend, {1, 1, s.n, s.m});
+        backend->linear({.x = x, .weight = weight.loaded.tensor, .out = all});
+        for (int64_t row = 0; row < s.n;) {
+          const int64_t n = std::min<int64_t>(s.n - row, 1 + row % 3);
+          backend->linear({.x = row_range(x, row, n),
+                           .weight = weight.loaded.tensor,
+                           .out = row_range(alone, row, n)});
+          row += n;
+        }
+        REQUIRE(same_bits(all.floats(), alone.floats()));
+        if (first.empty()) first = all.floats();
+        REQUIRE(same_bits(all.floats(), first));
+      }
+    }
+  });
+}
+
+TEST_CASE("linear: the fused forms are the plain ones") {
+  for_each_isa([&](std::string_view isa) {
+    const auto backend = open_cpu(isa, 3);
+    Random random(14);
+    const int64_t n = 7, k = 256, m = 48;
+    const LoadedMatrix a(*backend, DType::q4_0, {1, 1, m, k}, random);
+    const LoadedMatrix b(*backend, DType::f32, {1, 1, m, k}, random);
+    const Guarded x(*backend, {1, 1, n, k}, random_floats(n * k, random));
+    const Guarded weight(*backend, {1, 1, 1, k}, random_floats(k, random));
+    const Guarded normed(*backend, {1, 1, n, k});
+    const RmsNorm norm{.x = x, .weight = weight, .out = normed, .eps = 1e-5f};
+    const Guarded fused_a(*backend, {1, 1, n, m}), fused_b(*backend, {1, 1, n, m});
+    const Guarded plain_a(*backend, {1, 1, n, m}), plain_b(*backend, {1, 1, n, m});
+    const std::array<Linear, 2> fused = {
+        {{.x = normed, .weight = a.loaded.tensor, .out = fused_a},
+         {.x = normed, .weight = b.loaded.tensor, .out = fused_b}}};
+    const std::array<Linear, 2> plain = {
+        {{.x = normed, .weight = a.loaded.tensor, .out = plain_a},
+         {.x = normed, .weight = b.loaded.tensor, .out = plain_b}}};
+    backend->norm_linears(norm, fused);
+    backend->Backend::norm_linears(norm, plain);
+    REQUIRE(same_bits(fused_a.floats(), plain_a.floats()));
+    REQUIRE(same_bits(fused_b.floats(), plain_b.floats()));
+    const auto glu = [&](const Guarded& gate, const Guarded& up) {
+      return Glu{.gate = gate, .up = up, .out = gate, .act = Act::silu};
+    };
+    backend->norm_glu(norm, fused[0], fused[1], glu(fused_a, fused_b));
+    backend->Backend::norm_glu(norm, plain[0], plain[1], glu(plain_a, plain_b));
+    REQUIRE(same_bits(fused_a.floats(), plain_a.floats()));
+  });
+}
+
+TEST_CASE("load_weight: refuses a shape that its bytes do not fill") {
+  const auto backend = open_cpu("scalar", 1);
+  const std::vector<std::byte> bytes(34 * 4);
+  const auto load = [&](std::array<int64_t, 4> shape) {
+    return backend->load_weight({DType::q8_0, shape, bytes}, WeightUse::matrix).ok();
+  };
+  CHECK(load({1, 1, 4, 32}));
+  CHECK_FALSE(load({1, 1, 3, 32}));
+  CHECK_FALSE(load({1, 1, 4, 34}));
+  CHECK_FALSE(load({1, 1, -4, 32}));
+  CHECK_FALSE(load({int64_t{1} << 40, int64_t{1} << 40, 4, 32}));
+}
