@@ -188,19 +188,30 @@ std::vector<Vec> ReferenceDecoder::logits(std::span<const TokenId> tokens) const
   return x;
 }
 
-double worst_error(std::span<const float> got, const std::vector<Vec>& expected) {
+double worst_error(const std::vector<Vec>& got, const std::vector<Vec>& expected) {
+  if (got.size() != expected.size()) return INFINITY;
   double worst = 0;
-  size_t at = 0;
-  for (const Vec& row : expected) {
+  for (size_t row = 0; row < expected.size(); ++row) {
+    if (got[row].size() != expected[row].size()) return INFINITY;
     double difference = 0, size = 0;
-    for (const double value : row) {
-      const double d = std::abs(double(got[at++]) - value);
+    for (size_t i = 0; i < expected[row].size(); ++i) {
+      const double d = std::abs(got[row][i] - expected[row][i]);
       difference = std::isnan(d) ? INFINITY : std::max(difference, d);
-      size = std::max(size, std::abs(value));
+      size = std::max(size, std::abs(expected[row][i]));
     }
     worst = std::max(worst, size > 0 ? difference / size : difference);
   }
-  return at == got.size() ? worst : INFINITY;
+  return worst;
+}
+
+double worst_error(std::span<const float> got, const std::vector<Vec>& expected) {
+  std::vector<Vec> rows;
+  for (size_t at = 0; at < got.size() && rows.size() < expected.size();) {
+    const size_t n = std::min(got.size() - at, expected[rows.size()].size());
+    rows.emplace_back(got.begin() + std::ptrdiff_t(at), got.begin() + std::ptrdiff_t(at + n));
+    at += n;
+  }
+  return worst_error(rows, expected);
 }
 
 }  // namespace lm::test

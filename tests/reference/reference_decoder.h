@@ -79,6 +79,7 @@ class ReferenceDecoder {
 
 // The largest |got - expected| of a row, divided by the row's largest |expected|; over all rows the
 // worst. Rows whose expectation is all zero count absolutely.
+double worst_error(const std::vector<Vec>& got, const std::vector<Vec>& expected);
 double worst_error(std::span<const float> got, const std::vector<Vec>& expected);
 
 }  // namespace lm::test

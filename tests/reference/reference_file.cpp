@@ -29,10 +29,20 @@ Matrix ReferenceDecoder::tensor(const std::string& name) const {
   return {rows, cols, Vec(values.begin(), values.end())};
 }
 
-// "blk.0.ffn_gate_exps.weight" cut into its experts, or the only matrix of a dense layer.
+// "blk.0.ffn_gate_exps.weight" cut into its experts, or "blk.0.ffn_gate.0.weight" and so on, or the
+// only matrix of a dense layer.
 std::vector<Matrix> ReferenceDecoder::experts(const std::string& name) const {
   const gguf::TensorInfo* info = file_.tensor(name);
-  if (info == nullptr) return {};
+  if (info == nullptr) {
+    const size_t cut = name.find("_exps.weight");
+    std::vector<Matrix> apart;
+    while (cut != std::string::npos) {
+      Matrix one = tensor(name.substr(0, cut) + "." + std::to_string(apart.size()) + ".weight");
+      if (!one) break;
+      apart.push_back(std::move(one));
+    }
+    return apart;
+  }
   const Matrix all = tensor(name);
   const bool bias = name.ends_with("bias");
   const int64_t n = bias ? info->dims[1] : info->dims[2];
