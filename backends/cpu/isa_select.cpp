@@ -19,6 +19,11 @@ struct Table {
 // Slowest first.
 constexpr Table kTables[] = {
     {scalar_kernels, [](const CpuFeatures&) { return true; }},
+#if defined(__x86_64__)
+    {avx2_kernels, [](const CpuFeatures& cpu) { return cpu.avx2; }},
+    {avxvnni_kernels, [](const CpuFeatures& cpu) { return cpu.avxvnni; }},
+    {avx512_kernels, [](const CpuFeatures& cpu) { return cpu.avx512; }},
+#endif
 };
 
 }  // namespace

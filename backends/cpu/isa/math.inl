@@ -24,7 +24,7 @@ F v_exp(F x) {
   p = f_fma(p, r, f_set(0.5f));
   p = f_fma(p, r, f_set(1.0f));
   p = f_fma(p, r, f_set(1.0f));
-  const F power = i_bits(i_shl(i_add(f_bits(shifted), i_set(127)), 23));
+  const F power = i_bits(i_shl<23>(i_add(f_bits(shifted), i_set(127))));
   return f_if_less(x, f_set(-87.3f), f_set(0.0f), f_mul(p, power));
 }
 

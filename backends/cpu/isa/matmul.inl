@@ -17,7 +17,10 @@ struct FloatFormat {
   struct Step {
     F w;
   };
-  static void unpack(const uint8_t* block, int, Step& s) { s.w = kLoad(block); }
+  template <int>
+  static void unpack(const uint8_t* block, Step& s) {
+    s.w = kLoad(block);
+  }
   static F apply(const Step& s, const float& x, F acc) { return f_fma(s.w, f_set(x), acc); }
 };
 F load_f32(const void* p) {
@@ -41,7 +44,8 @@ struct FormatQ8_0 : IntFormat {
     I w[8];
     F d;
   };
-  static void unpack(const uint8_t* block, int, Step& s) {
+  template <int>
+  static void unpack(const uint8_t* block, Step& s) {
     s.d = f_load_f16(block);
     for (int j = 0; j < 8; ++j) s.w[j] = i_load(block + 2 * kLanes + j * kWord);
   }
@@ -57,13 +61,14 @@ struct FormatQ4_0 : IntFormat {
     I w[8];
     F d;
   };
-  static void unpack(const uint8_t* block, int, Step& s) {
+  template <int>
+  static void unpack(const uint8_t* block, Step& s) {
     s.d = f_load_f16(block);
     const I nibble = i_set(0x0F0F0F0F);
     for (int j = 0; j < 4; ++j) {
       const I bytes = i_load(block + 2 * kLanes + j * kWord);
       s.w[j] = i_and(bytes, nibble);
-      s.w[j + 4] = i_and(i_shr(bytes, 4), nibble);
+      s.w[j + 4] = i_and(i_shr<4>(bytes), nibble);
     }
   }
   static F apply(const Step& s, const ActBlock& x, F acc) {
@@ -81,27 +86,29 @@ struct FormatQ4_K : IntFormat {
   };
   // The 6-bit scales and mins of 8 sub-blocks lie in 12 bytes: 0..3 in the low 6 bits of words 0
   // and 1; 4..7 have 4 bits in word 2 and their upper 2 bits on top of words 0 and 1.
-  static void unpack_scales(const uint8_t* words, int sub, I& scale, I& min) {
+  template <int kSub>
+  static void unpack_scales(const uint8_t* words, I& scale, I& min) {
     const I u0 = i_load(words), u1 = i_load(words + kWord), u2 = i_load(words + 2 * kWord);
-    const int shift = 8 * (sub % 4);
-    if (sub < 4) {
-      scale = i_and(i_shr(u0, shift), i_set(63));
-      min = i_and(i_shr(u1, shift), i_set(63));
-      return;
+    constexpr int kShift = 8 * (kSub % 4);
+    if constexpr (kSub < 4) {
+      scale = i_and(i_shr<kShift>(u0), i_set(63));
+      min = i_and(i_shr<kShift>(u1), i_set(63));
+    } else {
+      const I low = i_set(15), high = i_set(0x30);
+      scale = i_or(i_and(i_shr<kShift>(u2), low), i_and(i_shr<kShift + 2>(u0), high));
+      min = i_or(i_and(i_shr<kShift + 4>(u2), low), i_and(i_shr<kShift + 2>(u1), high));
     }
-    const I low = i_set(15), high = i_set(0x30);
-    scale = i_or(i_and(i_shr(u2, shift), low), i_and(i_shr(i_shr(u0, shift), 2), high));
-    min = i_or(i_and(i_shr(u2, shift + 4), low), i_and(i_shr(i_shr(u1, shift), 2), high));
   }
-  static void unpack(const uint8_t* block, int sub, Step& s) {
+  template <int kSub>
+  static void unpack(const uint8_t* block, Step& s) {
     I scale, min;
-    unpack_scales(block + 4 * kLanes, sub, scale, min);
+    unpack_scales<kSub>(block + 4 * kLanes, scale, min);
     s.scale = f_mul(f_load_f16(block), f_from_i(scale));
     s.minus_min = f_sub(f_set(0), f_mul(f_load_f16(block + 2 * kLanes), f_from_i(min)));
-    const uint8_t* words = block + 4 * kLanes + (3 + sub / 2 * 8) * kWord;
+    const uint8_t* words = block + 4 * kLanes + (3 + kSub / 2 * 8) * kWord;
     const I nibble = i_set(0x0F0F0F0F);
     for (int j = 0; j < 8; ++j)
-      s.w[j] = i_and(i_shr(i_load(words + j * kWord), sub % 2 * 4), nibble);
+      s.w[j] = i_and(i_shr<kSub % 2 * 4>(i_load(words + j * kWord)), nibble);
   }
   static F apply(const Step& s, const ActBlock& x, F acc) {
     const F sum = f_fma(f_from_i(dot_u4(s.w, x.q)), f_mul(s.scale, f_set(x.d)), acc);
@@ -116,19 +123,19 @@ struct FormatQ6_K : IntFormat {
     I w[8];
     F d, scale_lo, scale_hi;
   };
-  static void unpack(const uint8_t* block, int sub, Step& s) {
-    const int half = sub / 4, quarter = sub % 4;
-    const uint8_t* low = block + (half * 16 + quarter % 2 * 8) * kWord;
-    const uint8_t* high = block + (32 + half * 8) * kWord;
-    const int low_shift = quarter / 2 * 4, high_shift = 2 * quarter;
+  template <int kSub>
+  static void unpack(const uint8_t* block, Step& s) {
+    constexpr int kHalf = kSub / 4, kQuarter = kSub % 4;
+    const uint8_t* low = block + (kHalf * 16 + kQuarter % 2 * 8) * kWord;
+    const uint8_t* high = block + (32 + kHalf * 8) * kWord;
     for (int j = 0; j < 8; ++j) {
-      const I l = i_and(i_shr(i_load(low + j * kWord), low_shift), i_set(0x0F0F0F0F));
-      const I h = i_and(i_shr(i_load(high + j * kWord), high_shift), i_set(0x03030303));
-      s.w[j] = i_or(l, i_shl(h, 4));
+      const I l = i_and(i_shr<kQuarter / 2 * 4>(i_load(low + j * kWord)), i_set(0x0F0F0F0F));
+      const I h = i_and(i_shr<2 * kQuarter>(i_load(high + j * kWord)), i_set(0x03030303));
+      s.w[j] = i_or(l, i_shl<4>(h));
     }
-    const I scales = i_load(block + (48 + sub / 2) * kWord);  // 4 signed bytes, ours are 2
-    s.scale_lo = f_from_i(i_sar(i_shl(scales, 24 - sub % 2 * 16), 24));
-    s.scale_hi = f_from_i(i_sar(i_shl(scales, 16 - sub % 2 * 16), 24));
+    const I scales = i_load(block + (48 + kSub / 2) * kWord);  // 4 signed bytes, ours are 2
+    s.scale_lo = f_from_i(i_sar<24>(i_shl<24 - kSub % 2 * 16>(scales)));
+    s.scale_hi = f_from_i(i_sar<24>(i_shl<16 - kSub % 2 * 16>(scales)));
     s.d = f_load_f16(block + 52 * kWord);
   }
   static F apply(const Step& s, const ActBlock& x, F acc) {
@@ -143,31 +150,45 @@ struct FormatQ6_K : IntFormat {
 // --- The loop. -----------------------------------------------------------------------------------
 
 template <class Format, int kPanels, int kColumns>
-void matmul_tile(const Matmul& op, int panel, int column) {
+struct Tile {
   const typename Format::Column* x[kColumns];
   F acc[kPanels][kColumns];
+
+  // Steps kSub, kSub + 1, ... of one block of every panel.
+  template <int kSub = 0>
+  void add_block(const uint8_t* block, int64_t panel_bytes, int64_t first_step) {
+    for (int p = 0; p < kPanels; ++p) {
+      typename Format::Step step;
+      Format::template unpack<kSub>(block + p * panel_bytes, step);
+      for (int c = 0; c < kColumns; ++c) {
+        acc[p][c] = Format::apply(step, x[c][first_step + kSub], acc[p][c]);
+      }
+    }
+    if constexpr (kSub + 1 < Format::kStepsPerBlock) {
+      add_block<kSub + 1>(block, panel_bytes, first_step);
+    }
+  }
+};
+
+template <class Format, int kPanels, int kColumns>
+void matmul_tile(const Matmul& op, int panel, int column) {
+  Tile<Format, kPanels, kColumns> tile;
   float* out = op.acc + panel * kLanes + column * op.acc_stride;
   for (int c = 0; c < kColumns; ++c) {
-    x[c] = static_cast<const typename Format::Column*>(op.x[column + c]);
+    tile.x[c] = static_cast<const typename Format::Column*>(op.x[column + c]);
     for (int p = 0; p < kPanels; ++p) {
-      acc[p][c] = op.resume ? f_load(out + p * kLanes + c * op.acc_stride) : f_set(0);
+      tile.acc[p][c] = op.resume ? f_load(out + p * kLanes + c * op.acc_stride) : f_set(0);
     }
   }
   const uint8_t* block = op.panels + panel * op.panel_bytes;
   const int64_t n_blocks = op.k / (Format::kStep * Format::kStepsPerBlock);
   for (int64_t b = 0; b < n_blocks; ++b, block += Format::kBlockBytes) {
-    for (int sub = 0; sub < Format::kStepsPerBlock; ++sub) {
-      for (int p = 0; p < kPanels; ++p) {
-        typename Format::Step step;
-        Format::unpack(block + p * op.panel_bytes, sub, step);
-        for (int c = 0; c < kColumns; ++c) {
-          acc[p][c] = Format::apply(step, x[c][b * Format::kStepsPerBlock + sub], acc[p][c]);
-        }
-      }
-    }
+    tile.add_block(block, op.panel_bytes, b * Format::kStepsPerBlock);
   }
   for (int p = 0; p < kPanels; ++p) {
-    for (int c = 0; c < kColumns; ++c) f_store(out + p * kLanes + c * op.acc_stride, acc[p][c]);
+    for (int c = 0; c < kColumns; ++c) {
+      f_store(out + p * kLanes + c * op.acc_stride, tile.acc[p][c]);
+    }
   }
 }
 

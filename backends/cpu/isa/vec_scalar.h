@@ -14,142 +14,145 @@ constexpr int kMaxColumns = 4;  // columns that a matmul kernel carries at once
 using F = float;
 using I = uint32_t;
 
-F f_set(float x) {
+inline F f_set(float x) {
   return x;
 }
-F f_load(const float* p) {
+inline F f_load(const float* p) {
   return *p;
 }
-F f_load_n(const float* p, int64_t) {
+inline F f_load_n(const float* p, int64_t) {
   return *p;
 }  // the first n < kLanes lanes, the others 0
-void f_store(float* p, F a) {
+inline void f_store(float* p, F a) {
   *p = a;
 }
-void f_store_n(float* p, F a, int64_t) {
+inline void f_store_n(float* p, F a, int64_t) {
   *p = a;
 }
-F f_load_f16(const void* p) {
+inline F f_load_f16(const void* p) {
   uint16_t h;
   __builtin_memcpy(&h, p, 2);
   return f16_to_f32(h);
 }
-F f_load_bf16(const void* p) {
+inline F f_load_bf16(const void* p) {
   uint16_t h;
   __builtin_memcpy(&h, p, 2);
   return bf16_to_f32(h);
 }
-F f_load_i8(const int8_t* p) {
+inline F f_load_i8(const int8_t* p) {
   return *p;
 }  // one byte a lane
 
-F f_add(F a, F b) {
+inline F f_add(F a, F b) {
   return a + b;
 }
-F f_sub(F a, F b) {
+inline F f_sub(F a, F b) {
   return a - b;
 }
-F f_mul(F a, F b) {
+inline F f_mul(F a, F b) {
   return a * b;
 }
-F f_div(F a, F b) {
+inline F f_div(F a, F b) {
   return a / b;
 }
-F f_fma(F a, F b, F c) {
+inline F f_fma(F a, F b, F c) {
   return a * b + c;
 }
-F f_max(F a, F b) {
+inline F f_max(F a, F b) {
   return a > b ? a : b;
 }  // b when either is NaN
-F f_min(F a, F b) {
+inline F f_min(F a, F b) {
   return a < b ? a : b;
 }
-F f_if_less(F a, F b, F yes, F no) {
+inline F f_if_less(F a, F b, F yes, F no) {
   return a < b ? yes : no;
 }
-float f_sum(F a) {
+inline float f_sum(F a) {
   return a;
 }
-float f_largest(F a) {
+inline float f_largest(F a) {
   return a;
 }
 
-I f_bits(F a) {
+inline I f_bits(F a) {
   I i;
   __builtin_memcpy(&i, &a, 4);
   return i;
 }
-F i_bits(I a) {
+inline F i_bits(I a) {
   F f;
   __builtin_memcpy(&f, &a, 4);
   return f;
 }
-F f_from_i(I a) {
+inline F f_from_i(I a) {
   return float(int32_t(a));
 }
 
-I i_set(int32_t x) {
+inline I i_set(int32_t x) {
   return I(x);
 }
-I i_load(const void* p) {
+inline I i_load(const void* p) {
   I i;
   __builtin_memcpy(&i, p, 4);
   return i;
 }
-void i_store(void* p, I a) {
+inline void i_store(void* p, I a) {
   __builtin_memcpy(p, &a, 4);
 }
-I i_add(I a, I b) {
+inline I i_add(I a, I b) {
   return a + b;
 }
-I i_sub(I a, I b) {
+inline I i_sub(I a, I b) {
   return a - b;
 }
-I i_and(I a, I b) {
+inline I i_and(I a, I b) {
   return a & b;
 }
-I i_or(I a, I b) {
+inline I i_or(I a, I b) {
   return a | b;
 }
-I i_max(I a, I b) {
+inline I i_max(I a, I b) {
   return int32_t(a) > int32_t(b) ? a : b;
 }
-I i_shl(I a, int n) {
-  return a << n;
+template <int kBits>
+inline I i_shl(I a) {
+  return a << kBits;
 }
-I i_shr(I a, int n) {
-  return a >> n;
+template <int kBits>
+inline I i_shr(I a) {
+  return a >> kBits;
 }
-I i_sar(I a, int n) {
-  return I(int32_t(a) >> n);
+template <int kBits>
+inline I i_sar(I a) {
+  return I(int32_t(a) >> kBits);
 }
-int32_t i_largest(I a) {
+inline int32_t i_largest(I a) {
   return int32_t(a);
 }
 
 // Σ over 4 bytes of a lane: unsigned (signed) weight times signed activation.
-int32_t dot4_unsigned(I w, const int8_t* x) {
+inline int32_t dot4_unsigned(I w, const int8_t* x) {
   int32_t sum = 0;
   for (int i = 0; i < 4; ++i) sum += int32_t((w >> (8 * i)) & 0xFF) * x[i];
   return sum;
 }
-int32_t dot4_signed(I w, const int8_t* x) {
+inline int32_t dot4_signed(I w, const int8_t* x) {
   int32_t sum = 0;
   for (int i = 0; i < 4; ++i) sum += int8_t((w >> (8 * i)) & 0xFF) * x[i];
   return sum;
 }
 // 8 words (32 weights) of 4 bits, 8 signed bytes; 4 words (16 weights) of 6 bits.
-I dot_u4(const I* w, const int8_t* x) {
+inline I dot_u4(const I* w, const int8_t* x) {
   int32_t sum = 0;
   for (int j = 0; j < 8; ++j) sum += dot4_unsigned(w[j], x + 4 * j);
   return I(sum);
 }
-I dot_s8(const I* w, const ActBlock& x) {
+inline I dot_s8(const I* w, const ActBlock& x) {
   int32_t sum = 0;
   for (int j = 0; j < 8; ++j) sum += dot4_signed(w[j], x.q + 4 * j);
   return I(sum);
 }
-I dot_u6(const I* w, const int8_t* x) {
+inline I dot_u6(const I* w, const int8_t* x) {
   int32_t sum = 0;
   for (int j = 0; j < 4; ++j) sum += dot4_unsigned(w[j], x + 4 * j);
   return I(sum);

@@ -1,0 +1,197 @@
+// backends/cpu/isa/vec_avx2.h — the vector vocabulary (vec_scalar.h) with 8 lanes of 256 bits.
+// AVX-VNNI differs in the integer dots alone: LM_AVX_VNNI chooses them.
+#pragma once
+#include <immintrin.h>
+
+#include <cstdint>
+
+namespace lm::cpu {
+namespace {
+
+constexpr int kLanes = 8;
+constexpr int kMaxColumns = 4;
+using F = __m256;
+using I = __m256i;
+
+// All ones in the first n lanes.
+inline I lane_mask(int64_t n) {
+  return _mm256_cmpgt_epi32(_mm256_set1_epi32(int32_t(n)),
+                            _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+}
+
+inline F f_set(float x) {
+  return _mm256_set1_ps(x);
+}
+inline F f_load(const float* p) {
+  return _mm256_loadu_ps(p);
+}
+inline F f_load_n(const float* p, int64_t n) {
+  return _mm256_maskload_ps(p, lane_mask(n));
+}
+inline void f_store(float* p, F a) {
+  _mm256_storeu_ps(p, a);
+}
+inline void f_store_n(float* p, F a, int64_t n) {
+  _mm256_maskstore_ps(p, lane_mask(n), a);
+}
+inline F f_load_f16(const void* p) {
+  return _mm256_cvtph_ps(_mm_loadu_si128(static_cast<const __m128i*>(p)));
+}
+inline F f_load_bf16(const void* p) {
+  const __m128i halves = _mm_loadu_si128(static_cast<const __m128i*>(p));
+  return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(halves), 16));
+}
+inline F f_load_i8(const int8_t* p) {
+  const __m128i bytes = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(p));
+  return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(bytes));
+}
+
+inline F f_add(F a, F b) {
+  return _mm256_add_ps(a, b);
+}
+inline F f_sub(F a, F b) {
+  return _mm256_sub_ps(a, b);
+}
+inline F f_mul(F a, F b) {
+  return _mm256_mul_ps(a, b);
+}
+inline F f_div(F a, F b) {
+  return _mm256_div_ps(a, b);
+}
+inline F f_fma(F a, F b, F c) {
+  return _mm256_fmadd_ps(a, b, c);
+}
+inline F f_max(F a, F b) {
+  return _mm256_max_ps(a, b);
+}
+inline F f_min(F a, F b) {
+  return _mm256_min_ps(a, b);
+}
+inline F f_if_less(F a, F b, F yes, F no) {
+  return _mm256_blendv_ps(no, yes, _mm256_cmp_ps(a, b, _CMP_LT_OQ));
+}
+inline float f_sum(F a) {
+  __m128 s = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+  s = _mm_add_ps(s, _mm_movehl_ps(s, s));
+  return _mm_cvtss_f32(_mm_add_ss(s, _mm_movehdup_ps(s)));
+}
+inline float f_largest(F a) {
+  __m128 s = _mm_max_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+  s = _mm_max_ps(s, _mm_movehl_ps(s, s));
+  return _mm_cvtss_f32(_mm_max_ss(s, _mm_movehdup_ps(s)));
+}
+
+inline I f_bits(F a) {
+  return _mm256_castps_si256(a);
+}
+inline F i_bits(I a) {
+  return _mm256_castsi256_ps(a);
+}
+inline F f_from_i(I a) {
+  return _mm256_cvtepi32_ps(a);
+}
+
+inline I i_set(int32_t x) {
+  return _mm256_set1_epi32(x);
+}
+inline I i_load(const void* p) {
+  return _mm256_loadu_si256(static_cast<const __m256i*>(p));
+}
+inline void i_store(void* p, I a) {
+  _mm256_storeu_si256(static_cast<__m256i*>(p), a);
+}
+inline I i_add(I a, I b) {
+  return _mm256_add_epi32(a, b);
+}
+inline I i_sub(I a, I b) {
+  return _mm256_sub_epi32(a, b);
+}
+inline I i_and(I a, I b) {
+  return _mm256_and_si256(a, b);
+}
+inline I i_or(I a, I b) {
+  return _mm256_or_si256(a, b);
+}
+inline I i_max(I a, I b) {
+  return _mm256_max_epi32(a, b);
+}
+template <int kBits>
+inline I i_shl(I a) {
+  return _mm256_slli_epi32(a, kBits);
+}
+template <int kBits>
+inline I i_shr(I a) {
+  return _mm256_srli_epi32(a, kBits);
+}
+template <int kBits>
+inline I i_sar(I a) {
+  return _mm256_srai_epi32(a, kBits);
+}
+inline int32_t i_largest(I a) {
+  __m128i s = _mm_max_epi32(_mm256_castsi256_si128(a), _mm256_extracti128_si256(a, 1));
+  s = _mm_max_epi32(s, _mm_shuffle_epi32(s, _MM_SHUFFLE(1, 0, 3, 2)));
+  s = _mm_max_epi32(s, _mm_shuffle_epi32(s, _MM_SHUFFLE(2, 3, 0, 1)));
+  return _mm_cvtsi128_si32(s);
+}
+
+// Four activations in every lane.
+inline I words_of(const int8_t* x) {
+  int32_t word;
+  __builtin_memcpy(&word, x, 4);
+  return _mm256_set1_epi32(word);
+}
+
+#if defined(LM_AVX_VNNI)
+inline I dot_words(I acc, I w, const int8_t* x) {
+  return _mm256_dpbusd_avx_epi32(acc, w, words_of(x));
+}
+inline I dot_u4(const I* w, const int8_t* x) {
+  I acc = _mm256_setzero_si256();
+  for (int j = 0; j < 8; ++j) acc = dot_words(acc, w[j], x + 4 * j);
+  return acc;
+}
+// dpbusd wants unsigned weights: w + 128 instead, and 128 Σx less.
+inline I dot_s8(const I* w, const ActBlock& x) {
+  const I flip = _mm256_set1_epi8(int8_t(-128));
+  I acc = i_set(-128 * x.sum);
+  for (int j = 0; j < 8; ++j) acc = dot_words(acc, _mm256_xor_si256(w[j], flip), x.q + 4 * j);
+  return acc;
+}
+inline I dot_u6(const I* w, const int8_t* x) {
+  I acc = _mm256_setzero_si256();
+  for (int j = 0; j < 4; ++j) acc = dot_words(acc, w[j], x + 4 * j);
+  return acc;
+}
+#else
+inline I widen_pairs(I a) {
+  return _mm256_madd_epi16(a, _mm256_set1_epi16(1));
+}
+// 16-bit sums stay exact: 8 · 2 · 15 · 127 = 30480 < 2^15.
+inline I dot_u4(const I* w, const int8_t* x) {
+  I acc = _mm256_setzero_si256();
+  for (int j = 0; j < 8; ++j) {
+    acc = _mm256_add_epi16(acc, _mm256_maddubs_epi16(w[j], words_of(x + 4 * j)));
+  }
+  return widen_pairs(acc);
+}
+// |w| times sign(w) x: a pair is at most 2 · 128 · 127 = 32512 < 2^15.
+inline I dot_s8(const I* w, const ActBlock& x) {
+  I acc = _mm256_setzero_si256();
+  for (int j = 0; j < 8; ++j) {
+    const I signed_x = _mm256_sign_epi8(words_of(x.q + 4 * j), w[j]);
+    acc = _mm256_add_epi32(acc, widen_pairs(_mm256_maddubs_epi16(_mm256_abs_epi8(w[j]), signed_x)));
+  }
+  return acc;
+}
+// Two 16-bit sums stay exact: 2 · 2 · 63 · 127 = 32004 < 2^15.
+inline I dot_u6(const I* w, const int8_t* x) {
+  const auto pair = [&](int j) {
+    return _mm256_add_epi16(_mm256_maddubs_epi16(w[j], words_of(x + 4 * j)),
+                            _mm256_maddubs_epi16(w[j + 1], words_of(x + 4 * j + 4)));
+  };
+  return i_add(widen_pairs(pair(0)), widen_pairs(pair(2)));
+}
+#endif
+
+}  // namespace
+}  // namespace lm::cpu

@@ -1,0 +1,153 @@
+// backends/cpu/isa/vec_avx512.h — the vector vocabulary (vec_scalar.h) with 16 lanes of 512 bits.
+#pragma once
+#include <immintrin.h>
+
+#include <cstdint>
+
+namespace lm::cpu {
+namespace {
+
+constexpr int kLanes = 16;
+constexpr int kMaxColumns = 8;
+using F = __m512;
+using I = __m512i;
+
+// The first n lanes.
+inline __mmask16 lane_mask(int64_t n) {
+  return __mmask16((1u << n) - 1);
+}
+
+inline F f_set(float x) {
+  return _mm512_set1_ps(x);
+}
+inline F f_load(const float* p) {
+  return _mm512_loadu_ps(p);
+}
+inline F f_load_n(const float* p, int64_t n) {
+  return _mm512_maskz_loadu_ps(lane_mask(n), p);
+}
+inline void f_store(float* p, F a) {
+  _mm512_storeu_ps(p, a);
+}
+inline void f_store_n(float* p, F a, int64_t n) {
+  _mm512_mask_storeu_ps(p, lane_mask(n), a);
+}
+inline F f_load_f16(const void* p) {
+  return _mm512_cvtph_ps(_mm256_loadu_si256(static_cast<const __m256i*>(p)));
+}
+inline F f_load_bf16(const void* p) {
+  const __m256i halves = _mm256_loadu_si256(static_cast<const __m256i*>(p));
+  return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(halves), 16));
+}
+inline F f_load_i8(const int8_t* p) {
+  const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+  return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(bytes));
+}
+
+inline F f_add(F a, F b) {
+  return _mm512_add_ps(a, b);
+}
+inline F f_sub(F a, F b) {
+  return _mm512_sub_ps(a, b);
+}
+inline F f_mul(F a, F b) {
+  return _mm512_mul_ps(a, b);
+}
+inline F f_div(F a, F b) {
+  return _mm512_div_ps(a, b);
+}
+inline F f_fma(F a, F b, F c) {
+  return _mm512_fmadd_ps(a, b, c);
+}
+inline F f_max(F a, F b) {
+  return _mm512_max_ps(a, b);
+}
+inline F f_min(F a, F b) {
+  return _mm512_min_ps(a, b);
+}
+inline F f_if_less(F a, F b, F yes, F no) {
+  return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a, b, _CMP_LT_OQ), no, yes);
+}
+inline float f_sum(F a) {
+  return _mm512_reduce_add_ps(a);
+}
+inline float f_largest(F a) {
+  return _mm512_reduce_max_ps(a);
+}
+
+inline I f_bits(F a) {
+  return _mm512_castps_si512(a);
+}
+inline F i_bits(I a) {
+  return _mm512_castsi512_ps(a);
+}
+inline F f_from_i(I a) {
+  return _mm512_cvtepi32_ps(a);
+}
+
+inline I i_set(int32_t x) {
+  return _mm512_set1_epi32(x);
+}
+inline I i_load(const void* p) {
+  return _mm512_loadu_si512(p);
+}
+inline void i_store(void* p, I a) {
+  _mm512_storeu_si512(p, a);
+}
+inline I i_add(I a, I b) {
+  return _mm512_add_epi32(a, b);
+}
+inline I i_sub(I a, I b) {
+  return _mm512_sub_epi32(a, b);
+}
+inline I i_and(I a, I b) {
+  return _mm512_and_si512(a, b);
+}
+inline I i_or(I a, I b) {
+  return _mm512_or_si512(a, b);
+}
+inline I i_max(I a, I b) {
+  return _mm512_max_epi32(a, b);
+}
+template <int kBits>
+inline I i_shl(I a) {
+  return _mm512_slli_epi32(a, kBits);
+}
+template <int kBits>
+inline I i_shr(I a) {
+  return _mm512_srli_epi32(a, kBits);
+}
+template <int kBits>
+inline I i_sar(I a) {
+  return _mm512_srai_epi32(a, kBits);
+}
+inline int32_t i_largest(I a) {
+  return _mm512_reduce_max_epi32(a);
+}
+
+// acc + Σ over the 4 bytes of each lane: unsigned weight times signed activation.
+inline I dot_words(I acc, I w, const int8_t* x) {
+  int32_t word;
+  __builtin_memcpy(&word, x, 4);
+  return _mm512_dpbusd_epi32(acc, w, _mm512_set1_epi32(word));
+}
+inline I dot_u4(const I* w, const int8_t* x) {
+  I acc = _mm512_setzero_si512();
+  for (int j = 0; j < 8; ++j) acc = dot_words(acc, w[j], x + 4 * j);
+  return acc;
+}
+// dpbusd wants unsigned weights: w + 128 instead, and 128 Σx less.
+inline I dot_s8(const I* w, const ActBlock& x) {
+  const I flip = _mm512_set1_epi8(int8_t(-128));
+  I acc = i_set(-128 * x.sum);
+  for (int j = 0; j < 8; ++j) acc = dot_words(acc, _mm512_xor_si512(w[j], flip), x.q + 4 * j);
+  return acc;
+}
+inline I dot_u6(const I* w, const int8_t* x) {
+  I acc = _mm512_setzero_si512();
+  for (int j = 0; j < 4; ++j) acc = dot_words(acc, w[j], x + 4 * j);
+  return acc;
+}
+
+}  // namespace
+}  // namespace lm::cpu
