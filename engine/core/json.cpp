@@ -26,19 +26,28 @@ bool nests_deeper_than(std::string_view text, int max_depth) {
   return false;
 }
 
-}  // namespace
-
-Result<Json> parse_json(std::string_view text, int max_depth) {
+template <class Value>
+Result<Value> parse_as(std::string_view text, int max_depth) {
   if (nests_deeper_than(text, max_depth)) {
     return Error{ErrorCode::bad_file, concat("expected JSON nested at most ", max_depth, " deep")};
   }
   try {
-    return Json::parse(text);
-  } catch (const Json::parse_error& e) {
+    return Value::parse(text);
+  } catch (const typename Value::parse_error& e) {
     return Error{ErrorCode::bad_file, concat("expected JSON, found a mistake at byte ", e.byte)};
-  } catch (const Json::exception&) {  // e.g. a number out of range
+  } catch (const typename Value::exception&) {  // e.g. a number out of range
     return Error{ErrorCode::bad_file, "expected JSON, found a value that it cannot hold"};
   }
+}
+
+}  // namespace
+
+Result<Json> parse_json(std::string_view text, int max_depth) {
+  return parse_as<Json>(text, max_depth);
+}
+
+Result<SortedJson> parse_sorted_json(std::string_view text, int max_depth) {
+  return parse_as<SortedJson>(text, max_depth);
 }
 
 std::string dump_json(const Json& value) {

@@ -22,16 +22,16 @@ struct ConvertOptions {
   // Format of the matrices; empty: as stored (f32, f16, bf16, mxfp4). Norms, biases, routers and
   // everything one-dimensional are f32 always.
   std::optional<DType> type;
-  bool vocab = true;          // false: the folder's tokenizer is not read
+  bool vocab = true;  // false: the folder's tokenizer is not read
   std::function<void(uint64_t done_bytes, uint64_t total_bytes)> progress;  // may be empty
 };
 
 struct ConvertReport {
-  std::string family;         // as config.json names it: "LlamaForCausalLM"
-  std::string architecture;   // as GGUF names it: "llama"
+  std::string family;        // as config.json names it: "LlamaForCausalLM"
+  std::string architecture;  // as GGUF names it: "llama"
   size_t n_tensors = 0;
   uint64_t n_parameters = 0;
-  uint64_t tensor_bytes = 0;  // in the output
+  uint64_t tensor_bytes = 0;       // in the output
   std::vector<std::string> notes;  // what a user should know, one sentence each
 };
 

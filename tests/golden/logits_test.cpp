@@ -2,43 +2,11 @@
 #include <algorithm>
 
 #include "engine/core/file.h"
-#include "engine/core/json.h"
 #include "engine/text/tokenizer.h"
-#include "tests/model/run_model.h"
-#include "tests/reference/reference_decoder.h"
+#include "tests/golden/expected_logits.h"
 
 namespace lm::test {
 namespace {
-
-// f32 weights and f32 KV: max |Δ| at a position ÷ max |reference| there.
-constexpr double kTolerance = 1e-4;
-
-struct Expected {
-  std::vector<std::vector<TokenId>> sequences;
-  std::vector<std::vector<Vec>> logits;  // [sequence][position][token]
-};
-
-Expected read_expected(const std::filesystem::path& path) {
-  const Json json = require_ok(parse_json(require_ok(read_file(path, 1 << 24))));
-  return {json["sequences"].get<std::vector<std::vector<TokenId>>>(),
-          json["logits"].get<std::vector<std::vector<Vec>>>()};
-}
-
-void check_logits(const gguf::File& file, const Expected& expected) {
-  REQUIRE(!expected.sequences.empty());
-  const ReferenceDecoder reference(file);
-  for (const std::string_view isa : cpu::usable_isas()) {
-    CAPTURE(isa);
-    ModelRunner runner(file, {.isa = std::string(isa)});
-    for (size_t i = 0; i < expected.sequences.size(); ++i) {
-      CHECK(worst_error(runner.run(expected.sequences[i]), expected.logits[i]) <= kTolerance);
-    }
-  }
-  // Our own reference decoder must be right by a wider margin than what it judges.
-  for (size_t i = 0; i < expected.sequences.size(); ++i) {
-    CHECK(worst_error(reference.logits(expected.sequences[i]), expected.logits[i]) <= 1e-6);
-  }
-}
 
 TEST_CASE("logits of the f32 file") {
   LM_FIXTURE(model, "logits/tiny_llama_f32.gguf");

@@ -1,0 +1,139 @@
+#include "engine/tools/convert.h"
+
+#include <algorithm>
+#include <array>
+#include <system_error>
+
+#include "engine/core/text.h"
+#include "engine/tools/convert_plan.h"
+#include "engine/tools/hf_config.h"
+#include "engine/tools/hf_json.h"
+#include "engine/tools/hf_vocab.h"
+#include "gguf/safetensors.h"
+#include "gguf/writer.h"
+#include "quant/encode.h"
+
+namespace lm {
+namespace {
+
+constexpr uint64_t kMaxConfigBytes = 1 << 20;
+
+// general.file_type: the field's number for "mostly this format" (ggml.h, ggml_ftype).
+uint32_t file_type(DType type) {
+  constexpr std::pair<DType, uint32_t> kNumbers[] = {
+      {DType::f32, 0},   {DType::f16, 1},    {DType::q4_0, 2},   {DType::q4_1, 3},
+      {DType::q8_0, 7},  {DType::q5_0, 8},   {DType::q5_1, 9},   {DType::q2_K, 10},
+      {DType::q3_K, 12}, {DType::q4_K, 15},  {DType::q5_K, 17},  {DType::q6_K, 18},
+      {DType::bf16, 32}, {DType::tq1_0, 36}, {DType::tq2_0, 37}, {DType::mxfp4, 38}};
+  for (const auto& [known, number] : kNumbers) {
+    if (known == type) return number;
+  }
+  return 1024;  // "guessed": the field's mark for anything else
+}
+
+uint64_t n_elements(const hf::PlannedTensor& tensor) {
+  uint64_t n = 1;
+  for (const int64_t dim : tensor.dims) n *= uint64_t(dim);
+  return n;
+}
+
+uint64_t output_bytes(const hf::PlannedTensor& tensor) {
+  return n_elements(tensor) / uint64_t(tensor.dims[0]) * row_bytes(tensor.type, tensor.dims[0]);
+}
+
+// The format that most bytes of the output are in.
+DType main_type(const std::vector<hf::PlannedTensor>& tensors) {
+  std::array<uint64_t, kDTypeCount> bytes{};
+  for (const hf::PlannedTensor& tensor : tensors)
+    bytes[size_t(tensor.type)] += output_bytes(tensor);
+  return DType(std::ranges::max_element(bytes) - bytes.begin());
+}
+
+Status check_request(const ConvertOptions& options) {
+  if (options.type && *options.type != DType::f32 && !can_encode(*options.type)) {
+    return Error{ErrorCode::bad_request,
+                 concat("expected a type that can be written, found ", dtype_name(*options.type))};
+  }
+  std::error_code ignored;
+  if (!std::filesystem::is_directory(options.in, ignored)) {
+    return Error{ErrorCode::bad_file, concat("expected a folder with a model, found none at ",
+                                             printable(options.in.native(), 1000))};
+  }
+  return ok();
+}
+
+Result<SortedJson> read_config_json(const std::filesystem::path& folder) {
+  const std::filesystem::path path = folder / "config.json";
+  SortedJson json = LM_TRY(hf::read_json(path, kMaxConfigBytes));
+  if (!json.is_object()) {
+    return Error{ErrorCode::bad_file, concat("expected a JSON object in ",
+                                             printable(path.native(), 1000), ", found none")};
+  }
+  return json;
+}
+
+void write_general(const ConvertOptions& options, const hf::Config& config, DType type,
+                   gguf::Writer& writer) {
+  const std::filesystem::path folder =
+      std::filesystem::path(options.in / "").lexically_normal().parent_path();
+  writer.set_str("general.architecture", config.family->gguf);
+  writer.set_str("general.type", "model");
+  writer.set_str("general.name", printable(folder.filename().native(), 200));
+  writer.set_u32("general.file_type", file_type(type));
+  writer.set_u32("general.quantization_version", 2);
+}
+
+Status write_file(const ConvertOptions& options, const std::vector<hf::PlannedTensor>& tensors,
+                  uint64_t total, gguf::Writer& writer) {
+  for (const hf::PlannedTensor& tensor : tensors)
+    LM_TRY(writer.add_tensor(tensor.name, tensor.type, tensor.dims));
+  uint64_t done = 0;
+  return writer.write(options.out, [&](size_t i, const gguf::Writer::Sink& sink) -> Status {
+    const auto counted = [&](std::span<const std::byte> bytes) -> Status {
+      LM_TRY(sink(bytes));
+      done += bytes.size();
+      if (options.progress) options.progress(done, total);
+      return ok();
+    };
+    if (!tensors[i].computed.empty()) return counted(std::as_bytes(std::span(tensors[i].computed)));
+    return hf::stream_tensor(tensors[i].source, tensors[i].type, counted);
+  });
+}
+
+}  // namespace
+
+Result<ConvertReport> convert(const ConvertOptions& options) {
+  LM_TRY(check_request(options));
+  const SortedJson json = LM_TRY(read_config_json(options.in));
+  const hf::Config config = LM_TRY(hf::read_hf_config(json));
+  const safetensors::File file = LM_TRY(safetensors::File::open(options.in));
+
+  ConvertReport report;
+  const std::vector<hf::PlannedTensor> tensors =
+      LM_TRY(hf::plan_tensors(config, file, options.type, report.notes));
+  report.family = config.family->hf;
+  report.architecture = config.family->gguf;
+  report.n_tensors = tensors.size();
+  for (const hf::PlannedTensor& tensor : tensors) {
+    report.n_parameters += n_elements(tensor);
+    report.tensor_bytes += output_bytes(tensor);
+  }
+
+  gguf::Writer writer;
+  write_general(options, config, main_type(tensors), writer);
+  hf::write_config(config, writer);
+  if (options.vocab) {
+    const hf::Vocab vocab = LM_TRY(hf::read_vocab(options.in, json, config.n_vocab, report.notes));
+    hf::write_vocab(vocab, writer);
+  }
+  LM_TRY(write_file(options, tensors, report.tensor_bytes, writer));
+  return report;
+}
+
+std::vector<std::string_view> convertible_families() {
+  std::vector<std::string_view> names;
+  for (const hf::Family& family : hf::families()) names.push_back(family.hf);
+  return names;
+}
+
+}  // namespace lm
