@@ -106,7 +106,7 @@ struct MoeRoute {
 // out += Σ_j weights[j] · down_e(act(gate_e x) * up_e x), e = ids[j], summed in order of j.
 struct MoeFfn {
   Tensor x, ids, weights, out;  // x, out f32 [n, d_model]
-  Tensor gate, up, down;        // matrices {1, n_experts, rows, cols}
+  Tensor gate, up, down;        // matrices {1, n_experts, rows, cols}; gate and up in one format
   Act act;
   float limit = 0;
   Tensor gate_bias{}, up_bias{}, down_bias{};  // f32 [n_experts, rows]

@@ -116,14 +116,14 @@ Status WeightPlan::split_vector(const std::string& name, std::span<const Slice> 
   return ok();
 }
 
-Status WeightPlan::expert_matrices(const std::string& stem, int64_t n_experts, int64_t rows,
-                                   int64_t cols, double share, Tensor& to) {
+Result<DType> WeightPlan::expert_matrices(const std::string& stem, int64_t n_experts, int64_t rows,
+                                          int64_t cols, double share, Tensor& to) {
   const std::string whole = stem + "_exps.weight";
   const std::array<int64_t, 3> shape{n_experts, rows, cols};
   if (has(whole) || !has(stem + ".0.weight")) {
     add(whole, *LM_TRY(find(whole, shape)), WeightUse::matrix, shape, to);
     count(items_.back().host, share);
-    return ok();
+    return items_.back().host.dtype;
   }
   std::vector<std::span<const std::byte>> parts;
   DType dtype = DType::f32;
@@ -141,7 +141,7 @@ Status WeightPlan::expert_matrices(const std::string& stem, int64_t n_experts, i
       {stem, {dtype, {1, n_experts, rows, cols}, {}}, WeightUse::matrix, &to, std::move(parts)});
   for (const std::span<const std::byte> part : items_.back().parts)
     count({dtype, {1, 1, rows, cols}, part}, share);
-  return ok();
+  return dtype;
 }
 
 Status WeightPlan::expert_vectors(const std::string& name, int64_t n_experts, int64_t rows,

@@ -32,9 +32,9 @@ class WeightPlan {
   Status split_matrix(const std::string& name, int64_t cols, std::span<const Slice> slices);
   Status split_vector(const std::string& name, std::span<const Slice> slices);
   // n_experts matrices: `stem`_exps.weight, or in older files `stem`.0.weight, `stem`.1.weight, ...
-  // `share`: the part of them that one token reads.
-  Status expert_matrices(const std::string& stem, int64_t n_experts, int64_t rows, int64_t cols,
-                         double share, Tensor& to);
+  // `share`: the part of them that one token reads. Tells the format they are in.
+  Result<DType> expert_matrices(const std::string& stem, int64_t n_experts, int64_t rows,
+                                int64_t cols, double share, Tensor& to);
   Status expert_vectors(const std::string& name, int64_t n_experts, int64_t rows, Tensor& to);
   // Numbers of our own; they must outlive the weights.
   void constant(std::span<const float> values, Tensor& to);

@@ -125,8 +125,14 @@ Status LayerBinder::experts() {
   const double share = double(moe.top_k) / moe.n_experts;
   FfnWeights& w = to.ffn;
   LM_TRY(plan.matrix(name("ffn_gate_inp.weight"), n, d_model, w.router));
-  LM_TRY(plan.expert_matrices(name("ffn_gate"), n, d_ff, d_model, share, w.gate));
-  LM_TRY(plan.expert_matrices(name("ffn_up"), n, d_ff, d_model, share, w.up));
+  const DType gate =
+      LM_TRY(plan.expert_matrices(name("ffn_gate"), n, d_ff, d_model, share, w.gate));
+  const DType up = LM_TRY(plan.expert_matrices(name("ffn_up"), n, d_ff, d_model, share, w.up));
+  if (gate != up) {  // see MoeFfn
+    return Error{ErrorCode::unsupported,
+                 concat("expected the experts of ", name("ffn_up"), " in ", dtype_name(gate),
+                        " as those of ffn_gate, found ", dtype_name(up))};
+  }
   LM_TRY(plan.expert_matrices(name("ffn_down"), n, d_model, d_ff, share, w.down));
   if (!moe.bias) return ok();
   LM_TRY(plan.vector(name("ffn_gate_inp.bias"), n, w.router_bias));
