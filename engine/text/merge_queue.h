@@ -55,7 +55,9 @@ class MergeQueue {
       Symbol& left = at(best.left);
       if (left.length == 0 || left.next < 0) continue;
       Symbol& right = at(left.next);
-      if (left.length + right.length != best.length || left.length != best.left_length) continue;
+      // The left one grows only by taking in the right one: if either is another than it was when
+      // this was proposed, the two are longer now.
+      if (left.length + right.length != best.length) continue;
       join(best.left, best.id);
       const size_t before = heap_.size();
       if (at(best.left).prev >= 0) propose(at(best.left).prev, find);
@@ -77,8 +79,8 @@ class MergeQueue {
  private:
   struct Candidate {
     uint32_t rank;
-    int32_t left;                  // position of the left symbol
-    uint32_t left_length, length;  // of the left symbol and of both together
+    int32_t left;     // position of the left symbol
+    uint32_t length;  // of both together
     TokenId id;
 
     // std heaps keep the greatest on top: "less" is "merges later".
@@ -96,7 +98,7 @@ class MergeQueue {
     const Symbol& right = at(left.next);
     const Merge merge = find(left, right);
     if (merge.rank == Merge::kNone) return;
-    heap_.push_back({merge.rank, i, left.length, left.length + right.length, merge.id});
+    heap_.push_back({merge.rank, i, left.length + right.length, merge.id});
   }
 
   void join(int32_t i, TokenId id) {
