@@ -1,6 +1,7 @@
 #include "engine/sample/candidates.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <limits>
 
@@ -28,7 +29,6 @@ float weight(float logit, float max, float temperature) {
 void Candidates::select(std::span<const float> logits, int top_k) {
   list_.clear();
   list_.reserve(logits.size());
-  n_sorted_ = 0;
   const size_t k = top_k > 0 ? size_t(top_k) : logits.size();
   if (k <= kLargestHeap && k < logits.size()) {
     select_with_heap(logits, k);
@@ -55,12 +55,9 @@ void Candidates::select_with_heap(std::span<const float> logits, size_t k) {
     list_.back() = {logits[i], TokenId(i)};
     std::push_heap(list_.begin(), list_.end(), larger);
   }
-  std::sort_heap(list_.begin(), list_.end(), larger);
-  n_sorted_ = list_.size();
 }
 
 float Candidates::max_logit() const {
-  if (n_sorted_ > 0) return list_.front().logit;
   float max = -kInfinity;
   for (const Candidate& c : list_) max = std::max(max, c.logit);
   return max;
@@ -72,48 +69,40 @@ double Candidates::total_weight(float max, float temperature) const {
   return total;
 }
 
-// Given that `sorted` at the front are in place, puts n there (or all that there are).
-template <class Before>
-void Candidates::sort_prefix(size_t sorted, size_t n, Before before) {
-  n = std::min(n, list_.size());
-  if (n <= sorted) return;
-  const auto begin = list_.begin();
-  const auto first = begin + std::ptrdiff_t(sorted), last = begin + std::ptrdiff_t(n);
-  if (n < list_.size()) std::nth_element(first, last, list_.end(), before);
-  std::sort(first, last, before);
-}
-
-// Keeps the shortest prefix in the order `before` whose probability reaches p.
-template <class Before>
-void Candidates::keep_mass(double p, size_t sorted, Before before) {
+// Keeps the shortest prefix whose probability reaches p, in order of distance(c) >= 0 (of equals,
+// the larger first). Linear: masses are summed by bucket of distance, and only the bucket in which
+// the prefix ends is sorted.
+template <class Distance>
+void Candidates::keep_mass(double p, Distance distance) {
+  constexpr size_t kBuckets = 1024;
+  constexpr double kBucketsPerUnit = 64;  // distances are logits: e^-16 is the last bucket's weight
+  const auto bucket = [&](const Candidate& c) {
+    return size_t(std::min(distance(c) * kBucketsPerUnit, double(kBuckets - 1)));
+  };
   const float max = max_logit();
-  const double needed = p * total_weight(max, 1);
-  double mass = 0;
-  for (size_t i = 0; i < list_.size(); ++i) {
-    if (i >= sorted) {
-      constexpr size_t kFirst = 64, kGrowth = 4;
-      const size_t n = std::max(kFirst, sorted * kGrowth);
-      sort_prefix(sorted, n, before);
-      sorted = std::min(n, list_.size());
-    }
-    mass += double(weight(list_[i].logit, max, 1));
-    if (mass >= needed) {
-      list_.resize(i + 1);
-      break;
-    }
-  }
-}
+  std::array<double, kBuckets> masses{};
+  for (const Candidate& c : list_) masses[bucket(c)] += double(weight(c.logit, max, 1));
+  double total = 0;
+  for (const double mass : masses) total += mass;
+  const double needed = std::max(p * total, std::numeric_limits<double>::min());  // never nothing
 
-template <class Keep>
-void Candidates::filter(Keep keep) {
-  size_t kept = 0, kept_sorted = 0;
-  for (size_t i = 0; i < list_.size(); ++i) {
-    if (!keep(list_[i])) continue;
-    list_[kept++] = list_[i];
-    if (i < n_sorted_) ++kept_sorted;
+  double mass = 0;
+  size_t last = 0;
+  while (last + 1 < kBuckets && mass + masses[last] < needed) mass += masses[last++];
+  const auto inside = std::partition(list_.begin(), list_.end(),
+                                     [&](const Candidate& c) { return bucket(c) < last; });
+  const auto end =
+      std::partition(inside, list_.end(), [&](const Candidate& c) { return bucket(c) == last; });
+  std::sort(inside, end, [&](const Candidate& a, const Candidate& b) {
+    const double da = distance(a), db = distance(b);
+    return da != db ? da < db : larger(a, b);
+  });
+  auto kept = inside;
+  while (kept != end && mass < needed) {
+    mass += double(weight(kept->logit, max, 1));
+    ++kept;
   }
-  list_.resize(kept);
-  n_sorted_ = kept_sorted;
+  list_.erase(kept, list_.end());
 }
 
 void Candidates::keep_typical(float p) {
@@ -128,23 +117,18 @@ void Candidates::keep_typical(float p) {
   const double log_z = std::log(z);
   const double entropy = log_z - weighted / z;
   const double center = double(max) + log_z - entropy;  // the logit whose surprise is the entropy
-  const auto more_typical = [center](const Candidate& a, const Candidate& b) {
-    const double da = std::abs(double(a.logit) - center), db = std::abs(double(b.logit) - center);
-    return da != db ? da < db : larger(a, b);
-  };
-  keep_mass(double(p), 0, more_typical);
-  n_sorted_ = 0;
+  keep_mass(double(p), [center](const Candidate& c) { return std::abs(double(c.logit) - center); });
 }
 
 void Candidates::keep_top_p(float p) {
-  keep_mass(double(p), n_sorted_, larger);
-  n_sorted_ = list_.size();
+  const double max = double(max_logit());
+  keep_mass(double(p), [max](const Candidate& c) { return max - double(c.logit); });
 }
 
 void Candidates::keep_min_p(float min_p) {
   // p >= min_p · p_max is logit >= max + log min_p
   const float least = max_logit() + std::log(min_p);
-  filter([&](const Candidate& c) { return c.logit >= least; });
+  std::erase_if(list_, [&](const Candidate& c) { return c.logit < least; });
 }
 
 void Candidates::exclude_top_choices(float threshold) {
@@ -157,15 +141,15 @@ void Candidates::exclude_top_choices(float threshold) {
   }
   if (least == nullptr) return;
   const TokenId kept = least->id;
-  filter([&](const Candidate& c) { return c.id == kept || !is_top(c); });
+  std::erase_if(list_, [&](const Candidate& c) { return is_top(c) && c.id != kept; });
 }
 
 void Candidates::keep_surprise_below(float mu, float temperature) {
   const float max = max_logit();
   const double total = total_weight(max, temperature);
-  filter([&](const Candidate& c) {
+  std::erase_if(list_, [&](const Candidate& c) {
     const double p = double(weight(c.logit, max, temperature)) / total;
-    return c.logit == max || -std::log2(p) <= double(mu);
+    return c.logit != max && !(-std::log2(p) <= double(mu));
   });
 }
 

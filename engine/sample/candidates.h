@@ -1,6 +1,6 @@
 // engine/sample/candidates.h — the tokens that may still be drawn, and the stages that make them
-// fewer. Probabilities of a stage are the softmax over what the stages before it left. Only as many
-// candidates are sorted as a stage needs; ties are broken by the lower id everywhere.
+// fewer. Probabilities of a stage are the softmax over what the stages before it left. Nothing is
+// sorted beyond what a stage needs; ties are broken by the lower id everywhere.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -46,15 +46,10 @@ class Candidates {
   void select_with_heap(std::span<const float> logits, size_t k);
   float max_logit() const;
   double total_weight(float max, float temperature) const;
-  template <class Before>
-  void sort_prefix(size_t sorted, size_t n, Before before);
-  template <class Before>
-  void keep_mass(double p, size_t sorted, Before before);
-  template <class Keep>
-  void filter(Keep keep);
+  template <class Distance>
+  void keep_mass(double p, Distance distance);
 
-  std::vector<Candidate> list_;
-  size_t n_sorted_ = 0;  // so many at the front are the largest, in order
+  std::vector<Candidate> list_;  // in no particular order
 };
 
 }  // namespace lm

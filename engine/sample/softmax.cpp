@@ -30,7 +30,9 @@ float log_sum_exp_below(std::span<const float> x, float max) {
     float sum[kLanes] = {};
     const size_t whole = chunk.size() / kLanes * kLanes;
     for (size_t i = 0; i < whole; i += kLanes) {
-      for (size_t j = 0; j < kLanes; ++j) sum[j] += exp_nonpositive(chunk[i + j] - max);
+      float e[kLanes];
+      for (size_t j = 0; j < kLanes; ++j) e[j] = exp_nonpositive(chunk[i + j] - max);
+      for (size_t j = 0; j < kLanes; ++j) sum[j] += e[j];
     }
     for (size_t i = whole; i < chunk.size(); ++i) sum[0] += exp_nonpositive(chunk[i] - max);
     for (const float lane : sum) total += double(lane);
