@@ -220,7 +220,7 @@ TEST_CASE("random arrivals, lengths and cancels: nothing leaks, nobody starves")
     CAPTURE(seed);
     test::Random sizes(seed);
     const int seqs = int(1 + sizes.below(6));
-    World world(seed, int(1 + sizes.below(12)), int(1 + sizes.below(8)),
+    World world(seed, int(1 + sizes.below(12)), int(2 + sizes.below(8)),
                 seqs + int(sizes.below(20)), seqs);
     for (int i = 0; i < 300; ++i) {
       if (world.users.size() < 12 && world.random.below(3) == 0) world.arrive();
