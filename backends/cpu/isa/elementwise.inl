@@ -132,10 +132,13 @@ void quantize(const float* x, int64_t n, ActBlock* out) {
       out->q[i] = int8_t(uint8_t(uint32_t(q[i]) & 0xFF));
       (i < 16 ? sum_lo : sum_hi) += out->q[i];
     }
+    const int32_t sum = sum_lo + sum_hi;
     out->d = amax / 127.0f;
-    out->sum_lo = sum_lo;
-    out->sum = sum_lo + sum_hi;
-    out->d_sum = out->d * float(out->sum);
+    out->d_sum = out->d * float(sum);
+    out->minus_sum_8 = -8 * sum;
+    out->minus_sum_128 = -128 * sum;
+    out->minus_lo_32 = -32 * sum_lo;
+    out->minus_hi_32 = -32 * sum_hi;
   }
 }
 

@@ -14,12 +14,16 @@ namespace lm::cpu {
 enum class WeightFormat : uint8_t { f32, f16, bf16, q8_0, q4_0, q4_K, q6_K };
 inline constexpr int kWeightFormats = 7;
 
-// 32 activations as the integer kernels read them: x[i] ≈ d · q[i], d = max|x| / 127.
-struct ActBlock {
+// 32 activations as the integer kernels read them: x[i] ≈ d · q[i], d = max|x| / 127. With them,
+// what the formats subtract: a weight stored as w + offset needs offset · Σq less.
+struct alignas(64) ActBlock {
   float d;
-  float d_sum;     // d · sum: what a weight's offset is multiplied by
-  int32_t sum;     // Σ q[0..32)
-  int32_t sum_lo;  // Σ q[0..16)
+  float d_sum;            // d · Σ q: what a weight's minimum is multiplied by
+  int32_t minus_sum_8;    // -8 Σ q
+  int32_t minus_sum_128;  // -128 Σ q
+  int32_t minus_lo_32;    // -32 Σ q[0..16)
+  int32_t minus_hi_32;    // -32 Σ q[16..32)
+  int32_t unused[2];
   int8_t q[32];
 };
 

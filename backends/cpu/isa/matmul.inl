@@ -72,7 +72,7 @@ struct FormatQ4_0 : IntFormat {
     }
   }
   static F apply(const Step& s, const ActBlock& x, F acc) {
-    const I dot = i_sub(dot_u4(s.w, x.q), i_set(8 * x.sum));
+    const I dot = dot_u4(i_set(x.minus_sum_8), s.w, x.q);
     return f_fma(f_from_i(dot), f_mul(s.d, f_set(x.d)), acc);
   }
 };
@@ -111,7 +111,7 @@ struct FormatQ4_K : IntFormat {
       s.w[j] = i_and(i_shr<kSub % 2 * 4>(i_load(words + j * kWord)), nibble);
   }
   static F apply(const Step& s, const ActBlock& x, F acc) {
-    const F sum = f_fma(f_from_i(dot_u4(s.w, x.q)), f_mul(s.scale, f_set(x.d)), acc);
+    const F sum = f_fma(f_from_i(dot_u4(i_set(0), s.w, x.q)), f_mul(s.scale, f_set(x.d)), acc);
     return f_fma(s.minus_min, f_set(x.d_sum), sum);
   }
 };
@@ -139,8 +139,8 @@ struct FormatQ6_K : IntFormat {
     s.d = f_load_f16(block + 52 * kWord);
   }
   static F apply(const Step& s, const ActBlock& x, F acc) {
-    const I lo = i_sub(dot_u6(s.w, x.q), i_set(32 * x.sum_lo));
-    const I hi = i_sub(dot_u6(s.w + 4, x.q + 16), i_set(32 * (x.sum - x.sum_lo)));
+    const I lo = dot_u6(i_set(x.minus_lo_32), s.w, x.q);
+    const I hi = dot_u6(i_set(x.minus_hi_32), s.w + 4, x.q + 16);
     // Exact: |scale · dot| <= 128 · 32 · 127 · 16, and two of them stay below 2^24.
     const F dot = f_fma(f_from_i(lo), s.scale_lo, f_mul(f_from_i(hi), s.scale_hi));
     return f_fma(dot, f_mul(s.d, f_set(x.d)), acc);
@@ -148,6 +148,8 @@ struct FormatQ6_K : IntFormat {
 };
 
 // --- The loop. -----------------------------------------------------------------------------------
+
+constexpr int64_t kPrefetchBytes = 2048;
 
 template <class Format, int kPanels, int kColumns>
 struct Tile {
@@ -183,6 +185,11 @@ void matmul_tile(const Matmul& op, int panel, int column) {
   const uint8_t* block = op.panels + panel * op.panel_bytes;
   const int64_t n_blocks = op.k / (Format::kStep * Format::kStepsPerBlock);
   for (int64_t b = 0; b < n_blocks; ++b, block += Format::kBlockBytes) {
+    for (int p = 0; p < kPanels; ++p) {
+      for (int i = 0; i < Format::kBlockBytes; i += 64) {
+        __builtin_prefetch(block + p * op.panel_bytes + kPrefetchBytes + i);
+      }
+    }
     tile.add_block(block, op.panel_bytes, b * Format::kStepsPerBlock);
   }
   for (int p = 0; p < kPanels; ++p) {
@@ -196,7 +203,7 @@ void matmul_tile(const Matmul& op, int panel, int column) {
 // few columns would make each wait for its predecessor.
 template <class Format, int kColumns>
 void matmul_columns(const Matmul& op, int column) {
-  constexpr int kPanels = kColumns >= 4 ? 1 : 4 / kColumns;
+  constexpr int kPanels = kColumns > 4 ? 1 : kColumns == 4 ? 2 : 4 / kColumns;
   int panel = 0;
   for (; panel + kPanels <= op.n_panels; panel += kPanels) {
     matmul_tile<Format, kPanels, kColumns>(op, panel, column);

@@ -145,20 +145,18 @@ inline I words_of(const int8_t* x) {
 inline I dot_words(I acc, I w, const int8_t* x) {
   return _mm256_dpbusd_avx_epi32(acc, w, words_of(x));
 }
-inline I dot_u4(const I* w, const int8_t* x) {
-  I acc = _mm256_setzero_si256();
+inline I dot_u4(I acc, const I* w, const int8_t* x) {
   for (int j = 0; j < 8; ++j) acc = dot_words(acc, w[j], x + 4 * j);
   return acc;
 }
 // dpbusd wants unsigned weights: w + 128 instead, and 128 Σx less.
 inline I dot_s8(const I* w, const ActBlock& x) {
   const I flip = _mm256_set1_epi8(int8_t(-128));
-  I acc = i_set(-128 * x.sum);
+  I acc = i_set(x.minus_sum_128);
   for (int j = 0; j < 8; ++j) acc = dot_words(acc, _mm256_xor_si256(w[j], flip), x.q + 4 * j);
   return acc;
 }
-inline I dot_u6(const I* w, const int8_t* x) {
-  I acc = _mm256_setzero_si256();
+inline I dot_u6(I acc, const I* w, const int8_t* x) {
   for (int j = 0; j < 4; ++j) acc = dot_words(acc, w[j], x + 4 * j);
   return acc;
 }
@@ -167,12 +165,12 @@ inline I widen_pairs(I a) {
   return _mm256_madd_epi16(a, _mm256_set1_epi16(1));
 }
 // 16-bit sums stay exact: 8 · 2 · 15 · 127 = 30480 < 2^15.
-inline I dot_u4(const I* w, const int8_t* x) {
-  I acc = _mm256_setzero_si256();
+inline I dot_u4(I acc, const I* w, const int8_t* x) {
+  I sum = _mm256_setzero_si256();
   for (int j = 0; j < 8; ++j) {
-    acc = _mm256_add_epi16(acc, _mm256_maddubs_epi16(w[j], words_of(x + 4 * j)));
+    sum = _mm256_add_epi16(sum, _mm256_maddubs_epi16(w[j], words_of(x + 4 * j)));
   }
-  return widen_pairs(acc);
+  return i_add(acc, widen_pairs(sum));
 }
 // |w| times sign(w) x: a pair is at most 2 · 128 · 127 = 32512 < 2^15.
 inline I dot_s8(const I* w, const ActBlock& x) {
@@ -184,12 +182,12 @@ inline I dot_s8(const I* w, const ActBlock& x) {
   return acc;
 }
 // Two 16-bit sums stay exact: 2 · 2 · 63 · 127 = 32004 < 2^15.
-inline I dot_u6(const I* w, const int8_t* x) {
+inline I dot_u6(I acc, const I* w, const int8_t* x) {
   const auto pair = [&](int j) {
     return _mm256_add_epi16(_mm256_maddubs_epi16(w[j], words_of(x + 4 * j)),
                             _mm256_maddubs_epi16(w[j + 1], words_of(x + 4 * j + 4)));
   };
-  return i_add(widen_pairs(pair(0)), widen_pairs(pair(2)));
+  return i_add(acc, i_add(widen_pairs(pair(0)), widen_pairs(pair(2))));
 }
 #endif
 

@@ -131,20 +131,18 @@ inline I dot_words(I acc, I w, const int8_t* x) {
   __builtin_memcpy(&word, x, 4);
   return _mm512_dpbusd_epi32(acc, w, _mm512_set1_epi32(word));
 }
-inline I dot_u4(const I* w, const int8_t* x) {
-  I acc = _mm512_setzero_si512();
+inline I dot_u4(I acc, const I* w, const int8_t* x) {
   for (int j = 0; j < 8; ++j) acc = dot_words(acc, w[j], x + 4 * j);
   return acc;
 }
 // dpbusd wants unsigned weights: w + 128 instead, and 128 Σx less.
 inline I dot_s8(const I* w, const ActBlock& x) {
   const I flip = _mm512_set1_epi8(int8_t(-128));
-  I acc = i_set(-128 * x.sum);
+  I acc = i_set(x.minus_sum_128);
   for (int j = 0; j < 8; ++j) acc = dot_words(acc, _mm512_xor_si512(w[j], flip), x.q + 4 * j);
   return acc;
 }
-inline I dot_u6(const I* w, const int8_t* x) {
-  I acc = _mm512_setzero_si512();
+inline I dot_u6(I acc, const I* w, const int8_t* x) {
   for (int j = 0; j < 4; ++j) acc = dot_words(acc, w[j], x + 4 * j);
   return acc;
 }

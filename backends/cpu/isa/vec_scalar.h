@@ -141,9 +141,9 @@ inline int32_t dot4_signed(I w, const int8_t* x) {
   for (int i = 0; i < 4; ++i) sum += int8_t((w >> (8 * i)) & 0xFF) * x[i];
   return sum;
 }
-// 8 words (32 weights) of 4 bits, 8 signed bytes; 4 words (16 weights) of 6 bits.
-inline I dot_u4(const I* w, const int8_t* x) {
-  int32_t sum = 0;
+// acc + 8 words (32 weights) of 4 bits; 8 words of signed bytes; acc + 4 words (16) of 6 bits.
+inline I dot_u4(I acc, const I* w, const int8_t* x) {
+  int32_t sum = int32_t(acc);
   for (int j = 0; j < 8; ++j) sum += dot4_unsigned(w[j], x + 4 * j);
   return I(sum);
 }
@@ -152,8 +152,8 @@ inline I dot_s8(const I* w, const ActBlock& x) {
   for (int j = 0; j < 8; ++j) sum += dot4_signed(w[j], x.q + 4 * j);
   return I(sum);
 }
-inline I dot_u6(const I* w, const int8_t* x) {
-  int32_t sum = 0;
+inline I dot_u6(I acc, const I* w, const int8_t* x) {
+  int32_t sum = int32_t(acc);
   for (int j = 0; j < 4; ++j) sum += dot4_unsigned(w[j], x + 4 * j);
   return I(sum);
 }
