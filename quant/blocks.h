@@ -152,7 +152,7 @@ static_assert(sizeof(BlockIQ1_M) == 56);
 struct BlockIQ2_XXS {  // 8 sub-blocks of 32
   static constexpr int kElems = 256;
   uint16_t d;
-  uint16_t qs[32];  // a sub-block: 4 index bytes, then 4 x 7 sign bits and 4 bits of scale
+  uint8_t qs[64];  // a sub-block: 4 grid indices, then 32 bits: 4 x 7 signs and 4 bits of scale
 };
 static_assert(sizeof(BlockIQ2_XXS) == 66);
 

@@ -5,6 +5,7 @@
 
 #include "quant/codebooks.h"
 #include "quant/decode_block.h"
+#include "quant/group.h"
 #include "quant/half.h"
 
 namespace lm {
@@ -25,8 +26,7 @@ int eight_signs(uint32_t seven_bits) {
   return int(low | uint32_t(std::popcount(low) & 1) << 7);
 }
 
-template <class T>
-uint32_t load_u32(const T* from) {
+uint32_t load_u32(const uint8_t* from) {
   uint32_t value;
   std::memcpy(&value, from, sizeof value);
   return value;
@@ -49,7 +49,7 @@ void decode_block(const BlockIQ1_S& block, float* out) {
     const float scale = d * float(2 * (high >> 12 & 7) + 1);
     for (int r = 0; r < 4; ++r) {
       const int index = block.qs[4 * i + r] | (high >> (3 * r) & 7) << 8;
-      iq1_row(scale, index, (high & 0x8000) != 0, out + 32 * i + 8 * r);
+      iq1_row(scale, index, (high & 0x8000) != 0, group<8>(out, 4 * i + r));
     }
   }
 }
@@ -62,7 +62,7 @@ void decode_block(const BlockIQ1_M& block, float* out) {
     const float scale = d * float(2 * (block.scales[i / 4] >> (3 * (i % 4)) & 7) + 1);
     for (int r = 2 * i; r < 2 * i + 2; ++r) {  // grid row of the block
       const int high = block.qh[i] >> (4 * (r % 2)) & 15;
-      iq1_row(scale, block.qs[r] | (high & 7) << 8, (high & 8) != 0, out + 8 * r);
+      iq1_row(scale, block.qs[r] | (high & 7) << 8, (high & 8) != 0, group<8>(out, r));
     }
   }
 }
@@ -70,12 +70,12 @@ void decode_block(const BlockIQ1_M& block, float* out) {
 void decode_block(const BlockIQ2_XXS& block, float* out) {
   const float d = f16_to_f32(block.d);
   for (int i = 0; i < 8; ++i) {
-    const uint32_t indices = block.qs[4 * i] | uint32_t(block.qs[4 * i + 1]) << 16;
-    const uint32_t signs = block.qs[4 * i + 2] | uint32_t(block.qs[4 * i + 3]) << 16;
+    const uint8_t* indices = group<8>(block.qs, i);
+    const uint32_t signs = load_u32(indices + 4);
     const float scale = d * (0.5f + float(signs >> 28)) * 0.25f;
     for (int r = 0; r < 4; ++r) {
-      signed_row(scale, kIq2XxsGrid.rows[indices >> (8 * r) & 255], eight_signs(signs >> (7 * r)),
-                 out + 32 * i + 8 * r);
+      signed_row(scale, kIq2XxsGrid.rows[indices[r]], eight_signs(signs >> (7 * r)),
+                 group<8>(out, 4 * i + r));
     }
   }
 }
@@ -86,7 +86,7 @@ void decode_block(const BlockIQ2_XS& block, float* out) {
     const int four_bits = block.scales[r / 4] >> (r / 2 % 2 * 4) & 15;
     const float scale = d * (0.5f + float(four_bits)) * 0.25f;
     const uint32_t q = block.qs[r];
-    signed_row(scale, kIq2XsGrid.rows[q & 511], eight_signs(q >> 9), out + 8 * r);
+    signed_row(scale, kIq2XsGrid.rows[q & 511], eight_signs(q >> 9), group<8>(out, r));
   }
 }
 
@@ -96,19 +96,19 @@ void decode_block(const BlockIQ2_S& block, float* out) {
     const int four_bits = block.scales[r / 4] >> (r / 2 % 2 * 4) & 15;
     const float scale = d * (0.5f + float(four_bits)) * 0.25f;
     const int index = block.qs[r] | (block.qh[r / 4] >> (r % 4 * 2) & 3) << 8;
-    signed_row(scale, kIq2SGrid.rows[index], block.signs[r], out + 8 * r);
+    signed_row(scale, kIq2SGrid.rows[index], block.signs[r], group<8>(out, r));
   }
 }
 
 void decode_block(const BlockIQ3_XXS& block, float* out) {
   const float d = f16_to_f32(block.d);
   for (int i = 0; i < 8; ++i) {
-    const uint32_t packed = load_u32(block.scales_and_signs + 4 * i);
+    const uint32_t packed = load_u32(group<4>(block.scales_and_signs, i));
     const float scale = d * (0.5f + float(packed >> 28)) * 0.5f;
     for (int r = 0; r < 4; ++r) {  // 8 numbers: two grid rows
       const int signs = eight_signs(packed >> (7 * r));
-      const uint8_t* index = block.qs + 8 * i + 2 * r;
-      float* to = out + 32 * i + 8 * r;
+      const uint8_t* index = group<2>(block.qs, 4 * i + r);
+      float* to = group<8>(out, 4 * i + r);
       signed_row(scale, kIq3XxsGrid.rows[index[0]], signs, to);
       signed_row(scale, kIq3XxsGrid.rows[index[1]], signs >> 4, to + 4);
     }
@@ -121,7 +121,7 @@ void decode_block(const BlockIQ3_S& block, float* out) {
     const int four_bits = block.scales[r / 16] >> (r / 8 % 2 * 4) & 15;
     const float scale = d * float(1 + 2 * four_bits);
     const int index = block.qs[r] | (block.qh[r / 8] >> (r % 8) & 1) << 8;
-    signed_row(scale, kIq3SGrid.rows[index], block.signs[r / 2] >> (r % 2 * 4), out + 4 * r);
+    signed_row(scale, kIq3SGrid.rows[index], block.signs[r / 2] >> (r % 2 * 4), group<4>(out, r));
   }
 }
 

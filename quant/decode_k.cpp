@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "quant/decode_block.h"
+#include "quant/group.h"
 #include "quant/half.h"
 
 namespace lm {
@@ -36,7 +37,7 @@ void decode_block(const BlockQ2_K& block, float* out) {
   for (int i = 0; i < 16; ++i) {  // sub-block i: numbers 16*i ..
     const float scale = d * float(block.scales[i] & 15);
     const float min = dmin * float(block.scales[i] >> 4);
-    const uint8_t* q = block.qs + 32 * (i / 8) + 16 * (i % 2);
+    const uint8_t* q = block.qs + (32 * (i / 8) + 16 * (i % 2));
     const int shift = i / 2 % 4 * 2;
     for (int j = 0; j < 16; ++j) out[16 * i + j] = scale * float(q[j] >> shift & 3) - min;
   }
@@ -46,8 +47,8 @@ void decode_block(const BlockQ3_K& block, float* out) {
   const float d = f16_to_f32(block.d);
   for (int i = 0; i < 16; ++i) {
     const float scale = d * float(q3_scale(block.scales, i) - 32);
-    const uint8_t* low = block.qs + 32 * (i / 8) + 16 * (i % 2);
-    const uint8_t* high = block.hmask + 16 * (i % 2);
+    const uint8_t* low = block.qs + (32 * (i / 8) + 16 * (i % 2));
+    const uint8_t* high = group<16>(block.hmask, i % 2);
     const int shift = i / 2 % 4 * 2;
     for (int j = 0; j < 16; ++j) {
       const int q = (low[j] >> shift & 3) | (high[j] >> (i / 2) & 1) << 2;
@@ -63,7 +64,7 @@ void decode_block(const BlockQ4_K& block, float* out) {
     const ScaleMin sm = scale_min(block.scales, i);
     const float scale = d * float(sm.scale);
     const float min = dmin * float(sm.min);
-    const uint8_t* q = block.qs + 32 * (i / 2);
+    const uint8_t* q = group<32>(block.qs, i / 2);
     const int shift = i % 2 * 4;
     for (int j = 0; j < 32; ++j) out[32 * i + j] = scale * float(q[j] >> shift & 15) - min;
   }
@@ -76,7 +77,7 @@ void decode_block(const BlockQ5_K& block, float* out) {
     const ScaleMin sm = scale_min(block.scales, i);
     const float scale = d * float(sm.scale);
     const float min = dmin * float(sm.min);
-    const uint8_t* low = block.qs + 32 * (i / 2);
+    const uint8_t* low = group<32>(block.qs, i / 2);
     const int shift = i % 2 * 4;
     for (int j = 0; j < 32; ++j) {
       const int q = (low[j] >> shift & 15) | (block.qh[j] >> i & 1) << 4;
@@ -90,8 +91,8 @@ void decode_block(const BlockQ6_K& block, float* out) {
   for (int i = 0; i < 16; ++i) {
     const int slice = i / 2 % 4;  // which 32 of 128 numbers
     const float scale = d * float(block.scales[i]);
-    const uint8_t* low = block.ql + 64 * (i / 8) + 32 * (slice % 2) + 16 * (i % 2);
-    const uint8_t* high = block.qh + 32 * (i / 8) + 16 * (i % 2);
+    const uint8_t* low = block.ql + (64 * (i / 8) + 32 * (slice % 2) + 16 * (i % 2));
+    const uint8_t* high = block.qh + (32 * (i / 8) + 16 * (i % 2));
     for (int j = 0; j < 16; ++j) {
       const int q = (low[j] >> (slice / 2 * 4) & 15) | (high[j] >> (2 * slice) & 3) << 4;
       out[16 * i + j] = scale * float(q - 32);
@@ -133,7 +134,7 @@ void decode_block(const BlockTQ1_0& block, float* out) {
 void decode_block(const BlockTQ2_0& block, float* out) {
   const float d = f16_to_f32(block.d);
   for (int i = 0; i < 8; ++i) {  // 32 numbers each
-    const uint8_t* q = block.qs + 32 * (i / 4);
+    const uint8_t* q = group<32>(block.qs, i / 4);
     const int shift = i % 4 * 2;
     for (int j = 0; j < 32; ++j) out[32 * i + j] = float((q[j] >> shift & 3) - 1) * d;
   }

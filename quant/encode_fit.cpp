@@ -107,32 +107,42 @@ Moments moments(const float* x, const float* w, const float* q) {
   return {add_lanes(sw), add_lanes(sq), add_lanes(sqq), add_lanes(sx), add_lanes(sxq)};
 }
 
+namespace {
+
+struct ScaleFit {
+  float d = 0;
+  float error = std::numeric_limits<float>::infinity();
+};
+
+// Rounds to the grid of spacing 1 / inv and solves for d, in turn; keeps the best in `best`.
+template <int n>
+void improve_scale(const float* x, const float* w, int lo, int hi, float inv, ScaleFit& best) {
+  float q[n];
+  for (int round = 0; round < kScaleRounds; ++round) {
+    quantize<n>(x, inv, 0, lo, hi, q);
+    const Moments s = moments<n>(x, w, q);
+    const float d = s.xq * inverse(s.qq);
+    const float error = weighted_error<n>(x, w, q, d, 0);
+    if (error < best.error) best = {d, error};
+    inv = inverse(d);
+  }
+}
+
+}  // namespace
+
 template <int n>
 float fit_scale(const float* x, const float* w, int lo, int hi) {
   float extreme = 0;
   for (int j = 0; j < n; ++j) {
     if (std::fabs(x[j]) > std::fabs(extreme)) extreme = x[j];
   }
-  float q[n];
-  float best_d = 0;
-  float best_error = std::numeric_limits<float>::infinity();
+  ScaleFit best;
   for (const int bound : {lo, hi}) {  // the end of the grid at which the extreme number lands
     for (const float overshoot : kOvershoots) {
-      float inv = float(bound) * (1 + overshoot) * inverse(extreme);
-      for (int round = 0; round < kScaleRounds; ++round) {
-        quantize<n>(x, inv, 0, lo, hi, q);
-        const Moments s = moments<n>(x, w, q);
-        const float d = s.xq * inverse(s.qq);
-        const float error = weighted_error<n>(x, w, q, d, 0);
-        if (error < best_error) {
-          best_error = error;
-          best_d = d;
-        }
-        inv = inverse(d);
-      }
+      improve_scale<n>(x, w, lo, hi, float(bound) * (1 + overshoot) * inverse(extreme), best);
     }
   }
-  return best_d;
+  return best.d;
 }
 
 namespace {

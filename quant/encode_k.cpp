@@ -8,6 +8,7 @@
 
 #include "quant/encode_block.h"
 #include "quant/encode_fit.h"
+#include "quant/group.h"
 #include "quant/half.h"
 
 namespace lm {
@@ -45,7 +46,7 @@ struct MinBlock {
 template <class Format>
 float choose_sub_block(const float* x, const float* w, ScaleMin ideal, int i,
                        MinBlock<Format>& block) {
-  constexpr int n = Format::kSub;
+  constexpr int kSub = Format::kSub;
   const float d = f16_to_f32(block.d);
   const float dmin = f16_to_f32(block.dmin);
   const auto nearest = [](float v) {
@@ -54,20 +55,20 @@ float choose_sub_block(const float* x, const float* w, ScaleMin ideal, int i,
   const int scale0 = nearest(ideal.d * inverse(d));
   const int min0 = nearest(-ideal.m * inverse(dmin));
   float best_error = std::numeric_limits<float>::infinity();
-  float q[n];
+  float q[kSub];
   for (int scale = std::max(0, scale0 - 1); scale <= std::min(Format::kScaleMax, scale0 + 1);
        ++scale) {
     for (int min = std::max(0, min0 - 1); min <= std::min(Format::kScaleMax, min0 + 1); ++min) {
       const float step = d * float(scale);
       const float m = dmin * float(min);
       const float inv = inverse(step);
-      quantize<n>(x + n * i, inv, m * inv, 0, Format::kQMax, q);
-      const float error = weighted_error<n>(x + n * i, w + n * i, q, step, -m);
+      quantize<kSub>(group<kSub>(x, i), inv, m * inv, 0, Format::kQMax, q);
+      const float error = weighted_error<kSub>(group<kSub>(x, i), group<kSub>(w, i), q, step, -m);
       if (error < best_error) {
         best_error = error;
         block.scale[i] = scale;
         block.min[i] = min;
-        std::copy_n(q, n, block.q + n * i);
+        std::copy_n(q, kSub, group<kSub>(block.q, i));
       }
     }
   }
@@ -78,10 +79,10 @@ float choose_sub_block(const float* x, const float* w, ScaleMin ideal, int i,
 // a = scale * q and b = min.
 template <class Format>
 ScaleMin refit(const float* x, const float* w, const MinBlock<Format>& block) {
-  constexpr int n = Format::kSub;
+  constexpr int kSub = Format::kSub;
   float aa = 0, ab = 0, bb = 0, xa = 0, xb = 0;
   for (int i = 0; i < Format::kSubs; ++i) {
-    const Moments s = moments<n>(x + n * i, w + n * i, block.q + n * i);
+    const Moments s = moments<kSub>(group<kSub>(x, i), group<kSub>(w, i), group<kSub>(block.q, i));
     const float scale = float(block.scale[i]);
     const float min = float(block.min[i]);
     aa += scale * scale * s.qq;
@@ -99,12 +100,12 @@ ScaleMin refit(const float* x, const float* w, const MinBlock<Format>& block) {
 
 template <class Format>
 MinBlock<Format> fit_block(const float* x, const float* w) {
-  constexpr int n = Format::kSub;
+  constexpr int kSub = Format::kSub;
   ScaleMin ideal[Format::kSubs];
   float largest_scale = 0;
   float largest_min = 0;
   for (int i = 0; i < Format::kSubs; ++i) {
-    ideal[i] = fit_scale_min<n>(x + n * i, w + n * i, Format::kQMax, true);
+    ideal[i] = fit_scale_min<kSub>(group<kSub>(x, i), group<kSub>(w, i), Format::kQMax, true);
     largest_scale = std::max(largest_scale, ideal[i].d);
     largest_min = std::max(largest_min, -ideal[i].m);
   }
@@ -203,8 +204,8 @@ void encode_block(const float* x, const float* w, BlockQ5_K& block) {
 
 namespace {
 
-constexpr int kSub = 16;
-constexpr int kSubs = kElems / kSub;
+constexpr int kSignedSub = 16;
+constexpr int kSignedSubs = kElems / kSignedSub;
 
 template <int q_min, int scale_min>
 struct SignedFormat {
@@ -218,7 +219,7 @@ using Q6Format = SignedFormat<-32, -128>;
 
 struct SignedBlock {
   uint16_t d = 0;
-  int scale[kSubs] = {};
+  int scale[kSignedSubs] = {};
   float q[kElems] = {};
   float error = std::numeric_limits<float>::infinity();
 };
@@ -230,16 +231,18 @@ float choose_scale(const float* x, const float* w, float ideal, int i, SignedBlo
   const int scale0 = int(std::clamp(std::nearbyint(ideal * inverse(d)), float(Format::kScaleMin),
                                     float(Format::kScaleMax)));
   float best_error = std::numeric_limits<float>::infinity();
-  float q[kSub];
+  float q[kSignedSub];
   for (int scale = std::max(Format::kScaleMin, scale0 - 1);
        scale <= std::min(Format::kScaleMax, scale0 + 1); ++scale) {
     const float step = d * float(scale);
-    quantize<kSub>(x + kSub * i, inverse(step), 0, Format::kQMin, Format::kQMax, q);
-    const float error = weighted_error<kSub>(x + kSub * i, w + kSub * i, q, step, 0);
+    quantize<kSignedSub>(group<kSignedSub>(x, i), inverse(step), 0, Format::kQMin, Format::kQMax,
+                         q);
+    const float error =
+        weighted_error<kSignedSub>(group<kSignedSub>(x, i), group<kSignedSub>(w, i), q, step, 0);
     if (error < best_error) {
       best_error = error;
       block.scale[i] = scale;
-      std::copy_n(q, kSub, block.q + kSub * i);
+      std::copy_n(q, kSignedSub, group<kSignedSub>(block.q, i));
     }
   }
   return best_error;
@@ -247,10 +250,11 @@ float choose_scale(const float* x, const float* w, float ideal, int i, SignedBlo
 
 template <class Format>
 SignedBlock fit_signed_block(const float* x, const float* w) {
-  float ideal[kSubs];
+  float ideal[kSignedSubs];
   float extreme = 0;  // the scale farthest from 0 becomes kScaleMin, which is one step more
-  for (int i = 0; i < kSubs; ++i) {
-    ideal[i] = fit_scale<kSub>(x + kSub * i, w + kSub * i, Format::kQMin, Format::kQMax);
+  for (int i = 0; i < kSignedSubs; ++i) {
+    ideal[i] = fit_scale<kSignedSub>(group<kSignedSub>(x, i), group<kSignedSub>(w, i),
+                                     Format::kQMin, Format::kQMax);
     if (std::fabs(ideal[i]) > std::fabs(extreme)) extreme = ideal[i];
   }
   SignedBlock best;
@@ -260,9 +264,10 @@ SignedBlock fit_signed_block(const float* x, const float* w) {
     block.error = 0;
     float numerator = 0;
     float denominator = 0;
-    for (int i = 0; i < kSubs; ++i) {
+    for (int i = 0; i < kSignedSubs; ++i) {
       block.error += choose_scale<Format>(x, w, ideal[i], i, block);
-      const Moments s = moments<kSub>(x + kSub * i, w + kSub * i, block.q + kSub * i);
+      const Moments s = moments<kSignedSub>(group<kSignedSub>(x, i), group<kSignedSub>(w, i),
+                                            group<kSignedSub>(block.q, i));
       const float scale = float(block.scale[i]);
       numerator += scale * s.xq;
       denominator += scale * scale * s.qq;

@@ -147,8 +147,9 @@ TEST_CASE("decode: any bytes decode, block by block, inside the output, the same
   for (int t = 0; t < kDTypeCount; ++t) {
     const DTypeInfo& info = dtype_info(DType(t));
     CAPTURE(info.name);
-    constexpr int kBlocks = 200;
-    std::vector<std::byte> src(size_t(info.block_bytes) * kBlocks);
+    constexpr size_t kBlocks = 200;
+    const size_t block_bytes = size_t(info.block_bytes);
+    std::vector<std::byte> src(block_bytes * kBlocks);
     for (std::byte& b : src) b = std::byte(random.next());
     const size_t n = size_t(info.block_elems) * kBlocks;
     constexpr float kGuard = 12345.0f;
@@ -156,10 +157,10 @@ TEST_CASE("decode: any bytes decode, block by block, inside the output, the same
     decode(DType(t), src.data(), all.data(), int64_t(n));
     CHECK(all[n] == kGuard);
     std::vector<float> single(size_t(info.block_elems));
-    for (int i = 0; i < kBlocks; ++i) {
-      decode(DType(t), src.data() + i * info.block_bytes, single.data(), info.block_elems);
+    for (size_t i = 0; i < kBlocks; ++i) {
+      decode(DType(t), src.data() + i * block_bytes, single.data(), info.block_elems);
       const size_t bytes = single.size() * sizeof(float);
-      CHECK(std::memcmp(single.data(), all.data() + i * info.block_elems, bytes) == 0);
+      CHECK(std::memcmp(single.data(), all.data() + i * single.size(), bytes) == 0);
     }
     decode(DType(t), nullptr, nullptr, 0);
   }

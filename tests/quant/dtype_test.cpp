@@ -11,46 +11,46 @@ namespace lm {
 namespace {
 
 struct Fact {
-  DType type;
   const char* name;
   uint32_t id;
   int elems;
   int bytes;
+  DType type;
 };
 
 constexpr Fact kFacts[] = {
-    {DType::f32, "f32", 0, 1, 4},
-    {DType::f16, "f16", 1, 1, 2},
-    {DType::q4_0, "q4_0", 2, 32, 18},
-    {DType::q4_1, "q4_1", 3, 32, 20},
-    {DType::q5_0, "q5_0", 6, 32, 22},
-    {DType::q5_1, "q5_1", 7, 32, 24},
-    {DType::q8_0, "q8_0", 8, 32, 34},
-    {DType::q8_1, "q8_1", 9, 32, 36},
-    {DType::q2_K, "q2_K", 10, 256, 84},
-    {DType::q3_K, "q3_K", 11, 256, 110},
-    {DType::q4_K, "q4_K", 12, 256, 144},
-    {DType::q5_K, "q5_K", 13, 256, 176},
-    {DType::q6_K, "q6_K", 14, 256, 210},
-    {DType::q8_K, "q8_K", 15, 256, 292},
-    {DType::iq2_XXS, "iq2_xxs", 16, 256, 66},
-    {DType::iq2_XS, "iq2_xs", 17, 256, 74},
-    {DType::iq3_XXS, "iq3_xxs", 18, 256, 98},
-    {DType::iq1_S, "iq1_s", 19, 256, 50},
-    {DType::iq4_NL, "iq4_nl", 20, 32, 18},
-    {DType::iq3_S, "iq3_s", 21, 256, 110},
-    {DType::iq2_S, "iq2_s", 22, 256, 82},
-    {DType::iq4_XS, "iq4_xs", 23, 256, 136},
-    {DType::i8, "i8", 24, 1, 1},
-    {DType::i16, "i16", 25, 1, 2},
-    {DType::i32, "i32", 26, 1, 4},
-    {DType::i64, "i64", 27, 1, 8},
-    {DType::f64, "f64", 28, 1, 8},
-    {DType::iq1_M, "iq1_m", 29, 256, 56},
-    {DType::bf16, "bf16", 30, 1, 2},
-    {DType::tq1_0, "tq1_0", 34, 256, 54},
-    {DType::tq2_0, "tq2_0", 35, 256, 66},
-    {DType::mxfp4, "mxfp4", 39, 32, 17},
+    {"f32", 0, 1, 4, DType::f32},
+    {"f16", 1, 1, 2, DType::f16},
+    {"q4_0", 2, 32, 18, DType::q4_0},
+    {"q4_1", 3, 32, 20, DType::q4_1},
+    {"q5_0", 6, 32, 22, DType::q5_0},
+    {"q5_1", 7, 32, 24, DType::q5_1},
+    {"q8_0", 8, 32, 34, DType::q8_0},
+    {"q8_1", 9, 32, 36, DType::q8_1},
+    {"q2_K", 10, 256, 84, DType::q2_K},
+    {"q3_K", 11, 256, 110, DType::q3_K},
+    {"q4_K", 12, 256, 144, DType::q4_K},
+    {"q5_K", 13, 256, 176, DType::q5_K},
+    {"q6_K", 14, 256, 210, DType::q6_K},
+    {"q8_K", 15, 256, 292, DType::q8_K},
+    {"iq2_xxs", 16, 256, 66, DType::iq2_XXS},
+    {"iq2_xs", 17, 256, 74, DType::iq2_XS},
+    {"iq3_xxs", 18, 256, 98, DType::iq3_XXS},
+    {"iq1_s", 19, 256, 50, DType::iq1_S},
+    {"iq4_nl", 20, 32, 18, DType::iq4_NL},
+    {"iq3_s", 21, 256, 110, DType::iq3_S},
+    {"iq2_s", 22, 256, 82, DType::iq2_S},
+    {"iq4_xs", 23, 256, 136, DType::iq4_XS},
+    {"i8", 24, 1, 1, DType::i8},
+    {"i16", 25, 1, 2, DType::i16},
+    {"i32", 26, 1, 4, DType::i32},
+    {"i64", 27, 1, 8, DType::i64},
+    {"f64", 28, 1, 8, DType::f64},
+    {"iq1_m", 29, 256, 56, DType::iq1_M},
+    {"bf16", 30, 1, 2, DType::bf16},
+    {"tq1_0", 34, 256, 54, DType::tq1_0},
+    {"tq2_0", 35, 256, 66, DType::tq2_0},
+    {"mxfp4", 39, 32, 17, DType::mxfp4},
 };
 
 TEST_CASE("dtype: names, ids and block sizes are ggml's") {
