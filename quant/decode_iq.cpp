@@ -11,12 +11,13 @@
 namespace lm {
 namespace {
 
-// out[j] = scale * magnitude, negative where bit j of `signs` is set.
+// out[j] = scale * magnitude, negative where bit j of `signs` is set. (Signs are as good as random:
+// a branch on them would cost more than the rest.)
 template <int width>
 void signed_row(float scale, const uint8_t (&magnitudes)[width], int signs, float* out) {
   for (int j = 0; j < width; ++j) {
-    const float value = scale * float(magnitudes[j]);
-    out[j] = (signs >> j & 1) != 0 ? -value : value;
+    const uint32_t value = std::bit_cast<uint32_t>(scale * float(magnitudes[j]));
+    out[j] = std::bit_cast<float>(value ^ uint32_t(signs >> j & 1) << 31);
   }
 }
 

@@ -7,17 +7,20 @@
 
 namespace lm {
 
-// Exact. Subnormals, infinities and NaN (payload kept) included.
+// Exact. Subnormals, infinities and NaN (payload kept) included. Free of branches.
 inline float f16_to_f32(uint16_t h) {
   const uint32_t sign = uint32_t(h & 0x8000u) << 16;
   const uint32_t magnitude = uint32_t(h & 0x7fffu) << 13;  // exponent and mantissa in f32's places
-  // Exponents are biased by 15 here and by 127 in f32; inf and NaN move to f32's last exponent.
-  const uint32_t bias = magnitude >= (31u << 23) ? (255u - 31u) << 23 : (127u - 15u) << 23;
+  // Exponents are biased by 15 here and by 127 in f32; inf and NaN move on to f32's last exponent.
+  const uint32_t last_exponent = magnitude >= (31u << 23) ? (255u - 143u) << 23 : 0u;
+  const uint32_t normal = magnitude + ((127u - 15u) << 23) + last_exponent;
   // Subnormal: m * 2^-24 = (2^-14 + m * 2^-24) - 2^-14, both terms normal in f32.
+  constexpr uint32_t kTwoToMinus14 = 113u << 23;
   const float subnormal =
-      std::bit_cast<float>(magnitude + (113u << 23)) - std::bit_cast<float>(113u << 23);
+      std::bit_cast<float>(magnitude + kTwoToMinus14) - std::bit_cast<float>(kTwoToMinus14);
+  const uint32_t is_subnormal = magnitude < (1u << 23) ? ~0u : 0u;
   const uint32_t value =
-      magnitude < (1u << 23) ? std::bit_cast<uint32_t>(subnormal) : magnitude + bias;
+      (std::bit_cast<uint32_t>(subnormal) & is_subnormal) | (normal & ~is_subnormal);
   return std::bit_cast<float>(value | sign);
 }
 
