@@ -90,11 +90,11 @@ TEST_CASE("encode: relative RMSE on Gaussian numbers stays below each format's b
     DType type;
     double most;
   };
-  // Measured on this data (2% lower than written here); q8_0 and q4_0 are the field's definition.
+  // About 2% above what was measured on this data; q8_0 and q4_0 are the field's definition.
   constexpr Bound kBounds[] = {
-      {DType::f16, 0.00021}, {DType::bf16, 0.0017},   {DType::q8_0, 0.0055}, {DType::q6_K, 0.0171},
-      {DType::q5_K, 0.0352}, {DType::q5_1, 0.0343},   {DType::q5_0, 0.041},  {DType::q4_K, 0.0713},
-      {DType::q4_1, 0.0707}, {DType::iq4_NL, 0.0752}, {DType::q4_0, 0.0877}, {DType::q3_K, 0.1463},
+      {DType::f16, 0.000215}, {DType::bf16, 0.0017},   {DType::q8_0, 0.0055}, {DType::q6_K, 0.0171},
+      {DType::q5_K, 0.0352},  {DType::q5_1, 0.0343},   {DType::q5_0, 0.041},  {DType::q4_K, 0.0713},
+      {DType::q4_1, 0.0707},  {DType::iq4_NL, 0.0752}, {DType::q4_0, 0.0877}, {DType::q3_K, 0.1463},
       {DType::q2_K, 0.264}};
   for (const float scale : {1.0f, 0.02f, 300.0f}) {
     const std::vector<float> x = gaussian(kBlock * 200, 21, scale);
