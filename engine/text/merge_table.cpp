@@ -42,11 +42,13 @@ Result<MergeTable> MergeTable::build(const VocabTable& table,
                    concat("merge ", i, " is \"", printable(merge),
                           "\", but not all of its tokens are in the vocabulary")};
     }
+    result.rules_.push_back(rule);
+    const auto plain = [&](TokenId id) { return VocabTable::is_plain(table.type(id)); };
+    if (!plain(rule.left) || !plain(rule.right) || !plain(rule.result)) continue;
     const auto same = [&](uint32_t other) {
       return result.rules_[other].left == rule.left && result.rules_[other].right == rule.right;
     };
     result.index_.insert(hash_pair(rule.left, rule.right), static_cast<uint32_t>(i), same);
-    result.rules_.push_back(rule);
   }
   return result;
 }

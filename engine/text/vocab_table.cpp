@@ -212,11 +212,7 @@ TokenId VocabTable::find(std::string_view text) const {
 
 TokenId VocabTable::find_plain(std::string_view text) const {
   const TokenId id = find(text);
-  if (id < 0) return -1;
-  const TokenType type = types_[at(id)];
-  const bool plain =
-      type == TokenType::normal || type == TokenType::undefined || type == TokenType::user_defined;
-  return plain ? id : -1;
+  return is_plain(type(id)) ? id : -1;
 }
 
 }  // namespace lm

@@ -34,7 +34,11 @@ class VocabTable {
   bool eats_space(TokenId id) const;
 
   TokenId find(std::string_view text) const;
-  // The same, but only a token that ordinary text may become: never a control, byte or unknown one.
+  // The same, but only a token that ordinary text may become by merging: never a special, byte or
+  // unused one.
+  static bool is_plain(TokenType type) {
+    return type == TokenType::normal || type == TokenType::undefined;
+  }
   TokenId find_plain(std::string_view text) const;
   TokenId byte_token(unsigned char byte) const { return byte_tokens_[byte]; }  // "<0xHH>"; -1: none
 

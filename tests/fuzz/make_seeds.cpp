@@ -1,5 +1,5 @@
-// Writes the seeds of the gguf and safetensors targets: small files of every kind that is accepted,
-// for the fuzzer to start from. usage: make_seeds FOLDER
+// Writes the seeds of the gguf, safetensors and vocab targets: small files of every kind that is
+// accepted, for the fuzzer to start from. usage: make_seeds FOLDER
 #include <array>
 #include <cstdio>
 #include <cstring>
@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "engine/core/file.h"
+#include "engine/text/byte_alphabet.h"
 #include "gguf/writer.h"
 
 namespace lm {
@@ -125,9 +126,65 @@ Status write_safetensors(const std::filesystem::path& folder) {
   return save(folder / "index_nested", std::string_view(R"({"x":[[{}],[]],"weight_map":{}})"));
 }
 
+Writer vocabulary(const char* model, const std::vector<std::string>& tokens,
+                  const std::vector<int32_t>& types) {
+  Writer writer;
+  writer.set_str("tokenizer.ggml.model", model);
+  writer.set_strs("tokenizer.ggml.tokens", tokens);
+  writer.set_i32s("tokenizer.ggml.token_type", types);
+  return writer;
+}
+
+Status write_sentencepiece(const std::filesystem::path& folder) {
+  std::vector<std::string> tokens = {"<unk>", "<s>", "</s>"};
+  std::vector<int32_t> types = {2, 3, 3};
+  const auto add = [&](const std::string& token, int32_t type) {
+    tokens.push_back(token);
+    types.push_back(type);
+  };
+  for (const char* piece : {"▁", "a", "b", "ab", "▁a", "▁▁", "é"}) add(piece, 1);
+  add("<tool>", 4);
+  Writer small = vocabulary("llama", tokens, types);
+  small.set_f32s("tokenizer.ggml.scores",
+                 std::vector<float>{0, 0, 0, -1, -2, -3, -4, -5, -6, -7, 0});
+  small.set_bool("tokenizer.ggml.add_space_prefix", false);
+  LM_TRY(save(folder / "spm_small", LM_TRY(encode(small, {}))));
+
+  for (int b = 0; b < 256; ++b) {
+    std::array<char, 8> name{};
+    std::snprintf(name.data(), name.size(), "<0x%02X>", static_cast<unsigned>(b));
+    add(name.data(), 6);
+  }
+  Writer bytes = vocabulary("llama", tokens, types);
+  bytes.set_strs("tokenizer.ggml.merges", std::vector<std::string>{"a b", "▁ a", "▁ ▁"});
+  bytes.set_u32("tokenizer.ggml.unknown_token_id", 0);
+  bytes.set_u32("tokenizer.ggml.bos_token_id", 1);
+  bytes.set_u32("tokenizer.ggml.eos_token_id", 0xFFFFFFFF);
+  return save(folder / "spm_bytes", LM_TRY(encode(bytes, {})));
+}
+
+Status write_byte_level(const std::filesystem::path& folder) {
+  const ByteAlphabet alphabet;
+  std::vector<std::string> tokens = {"<|end|>", "<think>", "ab", "Ġa", "Ġab"};
+  for (int b = 0; b < 256; ++b) tokens.push_back(alphabet.spell(std::string(1, char(b))));
+  std::vector<int32_t> types(tokens.size(), 1);
+  types[0] = 3;
+  types[1] = 4;
+  for (const char* pre : {"llama-bpe", "deepseek-llm", "gpt-4o"}) {
+    Writer writer = vocabulary("gpt2", tokens, types);
+    writer.set_str("tokenizer.ggml.pre", pre);
+    writer.set_strs("tokenizer.ggml.merges", std::vector<std::string>{"a b", "Ġ a", "Ġ ab"});
+    writer.set_u32("tokenizer.ggml.eos_token_id", 0);
+    LM_TRY(save(folder / (std::string("bpe_") + pre), LM_TRY(encode(writer, {}))));
+  }
+  return ok();
+}
+
 Status write_seeds(const std::filesystem::path& folder) {
   LM_TRY(write_all_types(folder / "gguf"));
   LM_TRY(write_models(folder / "gguf"));
+  LM_TRY(write_sentencepiece(folder / "vocab"));
+  LM_TRY(write_byte_level(folder / "vocab"));
   return write_safetensors(folder / "safetensors");
 }
 
