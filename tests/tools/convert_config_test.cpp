@@ -187,8 +187,8 @@ TEST_CASE("damaged configs") {
     bent[i] = char(random.below(256));
     for (const std::string& text : {cut, bent}) {
       write_text(in / "config.json", text);
-      const auto result = convert(
-          {.in = in, .out = temp.path() / "out.gguf", .type = {}, .vocab = false, .progress = {}});
+      const auto result =
+          convert({.in = in, .out = "/dev/null", .type = {}, .vocab = false, .progress = {}});
       if (!result.ok()) CHECK(result.error().message.find('\n') == std::string::npos);
     }
   }
