@@ -191,7 +191,7 @@ TEST_CASE("refusing the largest tables costs little memory") {
   test::write_bytes(path, make(header, 0));
   const std::optional<uint64_t> cost =
       test::peak_cost([&] { CHECK_SAYS(open_refusal(path), "expected at most 262144 tensors"); });
-  if (!cost) LM_SKIP("the peak of memory cannot be reset here");
+  if (!cost) LM_SKIP("the peak of memory cannot be measured here");
   INFO("peak: ", double(*cost) / 1e6, " MB");
   CHECK(*cost < (uint64_t{64} << 20));
 }
