@@ -1,0 +1,359 @@
+// Requests through the engine: what they get back, and that nobody else shows in it.
+#include "engine/runtime/engine.h"
+
+#include <algorithm>
+#include <atomic>
+#include <cmath>
+#include <condition_variable>
+#include <fstream>
+#include <iterator>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+#include "engine/core/utf8.h"
+#include "tests/runtime/support.h"
+
+namespace lm {
+namespace {
+
+using test::Answer;
+using test::Listener;
+using test::ModelFile;
+
+InstanceOptions engine_options(const ModelFile& file, int max_seqs) {
+  InstanceOptions options = test::options_for(file.path());
+  options.n_ctx = 128;
+  options.max_seqs = max_seqs;
+  options.max_step_tokens = 32;
+  return options;
+}
+
+// Different in every respect: lengths, samplers, stops.
+Request varied_request(uint64_t i, int n_vocab) {
+  Request request = test::sampled_request(
+      test::random_tokens(i + 100, 1 + size_t(i * 7 % 60), n_vocab), int(5 + i * 5 % 40), i);
+  if (i % 4 == 1) {
+    request.sampling = SamplingParams();
+    request.sampling.seed = i;
+  }
+  if (i % 4 == 2) request.sampling.mirostat = 2;
+  if (i % 4 == 3) {
+    request.sampling.repeat_penalty = 1.3f;
+    request.sampling.dry_multiplier = 0.8f;
+    request.sampling.xtc_probability = 0.5f;
+    request.stop = {"th"};
+  }
+  return request;
+}
+
+std::vector<Answer> answers_alone(const ModelFile& file, uint64_t n) {
+  const auto engine = Engine::start(test::open(engine_options(file, 1)));
+  std::vector<Answer> answers;
+  for (uint64_t i = 0; i < n; ++i) {
+    const int n_vocab = engine->instance().config().n_vocab;
+    answers.push_back(test::run(*engine, varied_request(i, n_vocab)));
+  }
+  return answers;
+}
+
+TEST_CASE("stories260K, greedy from BOS: the reference text, alone and beside others") {
+  LM_FIXTURE(model, "models/stories260K/stories260K.gguf");
+  LM_FIXTURE(expected_path, "models/stories260K/greedy_200.txt");
+  std::ifstream in(expected_path);
+  std::string expected(std::istreambuf_iterator<char>(in), {});
+  InstanceOptions options = test::options_for(model);
+  options.n_ctx = 256;
+  options.max_seqs = 3;
+  const auto engine = Engine::start(test::open(options));
+  Listener others[2];
+  for (uint64_t i = 0; i < 2; ++i) {
+    Request request = test::sampled_request({1, 403}, 150, i);
+    others[i].attach(request);
+    test::require_ok(engine->submit(std::move(request)));
+  }
+  Request request;
+  request.prompt = {1};
+  request.sampling.temperature = 0;
+  request.max_tokens = 200;
+  request.ignore_end = true;
+  const Answer answer = test::run(*engine, std::move(request));
+  while (!expected.empty() && expected.back() == '\n') expected.pop_back();
+  CHECK(answer.text.substr(0, expected.size()) == expected);
+  CHECK(answer.text.size() <= expected.size() + 1);
+  CHECK(answer.finish == Finish::length);
+  CHECK(answer.tokens.size() == 200);
+}
+
+TEST_CASE("sixteen at once, each as alone, whatever is preempted") {
+  for (const char* architecture : {"llama", "gemma3"}) {
+    const ModelFile file(test::tiny_model(architecture));
+    const std::vector<Answer> expected = answers_alone(file, 16);
+    for (const int n_blocks : {8, 14, 128}) {  // of 16 tokens; one request alone may need 6
+      CAPTURE(n_blocks);
+      InstanceOptions options = engine_options(file, 16);
+      const auto unbounded = test::open(options);
+      const uint64_t block_bytes = unbounded->kv_bytes() / uint64_t(unbounded->pool().n_blocks());
+      options.kv_budget = block_bytes * uint64_t(n_blocks);
+      const auto engine = Engine::start(test::open(options));
+      REQUIRE(engine->instance().pool().n_blocks() == n_blocks);
+      std::vector<Listener> listeners(16);
+      for (uint64_t i = 0; i < 16; ++i) {
+        Request request = varied_request(i, engine->instance().config().n_vocab);
+        listeners[i].attach(request);
+        test::require_ok(engine->submit(std::move(request)));
+      }
+      for (size_t i = 0; i < 16; ++i) CHECK(listeners[i].wait() == expected[i]);
+    }
+  }
+}
+
+TEST_CASE("cancelling some leaves the others as they are") {
+  const ModelFile file(test::tiny_model("llama"));
+  const std::vector<Answer> expected = answers_alone(file, 8);
+  const auto engine = Engine::start(test::open(engine_options(file, 8)));
+  std::vector<Listener> listeners(8);
+  std::vector<RequestId> ids;
+  for (uint64_t i = 0; i < 8; ++i) {
+    Request request = varied_request(i, engine->instance().config().n_vocab);
+    listeners[i].attach(request);
+    ids.push_back(test::require_ok(engine->submit(std::move(request))));
+  }
+  for (const size_t i : {1, 4, 6}) {
+    listeners[i].wait_for_tokens(i);
+    engine->cancel(ids[i]);
+  }
+  for (size_t i = 0; i < 8; ++i) {
+    const Answer& answer = listeners[i].wait();
+    CHECK(answer.final_events == 1);
+    if (answer.finish != Finish::cancelled) CHECK(answer == expected[i]);
+    const bool may_be_cancelled = i == 1 || i == 4 || i == 6;
+    CHECK((may_be_cancelled || answer.finish != Finish::cancelled));
+    // What came before the cancellation is the beginning of the whole answer.
+    REQUIRE(answer.tokens.size() <= expected[i].tokens.size());
+    CHECK(std::equal(answer.tokens.begin(), answer.tokens.end(), expected[i].tokens.begin()));
+  }
+}
+
+TEST_CASE("a request ends at max_tokens, at the end of the context, or at once") {
+  const ModelFile file(test::tiny_model("llama"));
+  const auto engine = Engine::start(test::open(engine_options(file, 2)));
+  const Answer limited = test::run(*engine, test::sampled_request({1, 2, 3}, 7, 1));
+  CHECK(limited.finish == Finish::length);
+  CHECK(limited.tokens.size() == 7);
+  CHECK(limited.timings.prompt_tokens == 3);
+  CHECK(limited.timings.generated_tokens == 7);
+  CHECK(limited.timings.prompt_seconds > 0);
+  CHECK(limited.timings.generate_seconds > 0);
+
+  const Answer full = test::run(*engine, test::sampled_request({1, 2, 3}, -1, 1));
+  CHECK(full.finish == Finish::length);
+  CHECK(full.tokens.size() == 125);
+  CHECK(std::equal(limited.tokens.begin(), limited.tokens.end(), full.tokens.begin()));
+
+  const Answer nothing = test::run(*engine, test::sampled_request({1, 2, 3}, 0, 1));
+  CHECK(nothing.finish == Finish::length);
+  CHECK(nothing.tokens.empty());
+  CHECK(nothing.text.empty());
+}
+
+TEST_CASE("the model's end token stops, and is not part of the answer") {
+  const ModelFile file(test::tiny_model("llama"));
+  const auto engine = Engine::start(test::open(engine_options(file, 1)));
+  const TokenId eos = engine->instance().tokenizer()->eos();
+  REQUIRE(eos >= 0);
+  Request request = test::sampled_request({1, 5}, 10, 2);
+  request.ignore_end = false;
+  request.sampling.logit_bias = {{eos, 1e6f}};
+  const Answer stopped = test::run(*engine, std::move(request));
+  CHECK(stopped.finish == Finish::stop);
+  CHECK(stopped.tokens.empty());
+
+  Request ignoring = test::sampled_request({1, 5}, 10, 2);
+  ignoring.sampling.logit_bias = {{eos, 1e6f}};
+  const Answer ignored = test::run(*engine, std::move(ignoring));
+  CHECK(ignored.finish == Finish::length);
+  CHECK(ignored.tokens == std::vector<TokenId>(10, eos));
+}
+
+TEST_CASE("a stop text ends the answer and is not part of it") {
+  LM_FIXTURE(model, "models/stories260K/stories260K.gguf");
+  InstanceOptions options = test::options_for(model);
+  const auto engine = Engine::start(test::open(options));
+  const auto greedy = [] {
+    Request request;
+    request.prompt = {1};
+    request.sampling.temperature = 0;
+    request.max_tokens = 60;
+    return request;
+  };
+  const Answer whole = test::run(*engine, greedy());
+  for (const std::string stop : {"little girl", "Lily", ". She", "park. One"}) {
+    CAPTURE(stop);
+    const size_t at = whole.text.find(stop);
+    REQUIRE(at != std::string::npos);
+    Request request = greedy();
+    request.stop = {"never in this text", stop};
+    const Answer answer = test::run(*engine, std::move(request));
+    CHECK(answer.finish == Finish::stop);
+    CHECK(answer.text == whole.text.substr(0, at));
+  }
+  Request request = greedy();
+  request.stop = {whole.text.substr(whole.text.size() - 3) + "?"};  // held back, never completed
+  CHECK(test::run(*engine, std::move(request)).text == whole.text);
+}
+
+TEST_CASE("the text of the events is whole characters") {
+  const ModelFile file(test::tiny_model("llama"));  // byte tokens: random bytes come out
+  const auto engine = Engine::start(test::open(engine_options(file, 1)));
+  Request request = test::sampled_request({1}, 100, 4);
+  std::mutex mutex;
+  std::condition_variable changed;
+  bool done = false, all_valid = true;
+  std::string text;
+  request.on_token = [&](const TokenEvent& event) {
+    const std::lock_guard lock(mutex);
+    for (size_t i = 0; i < event.text.size();) {
+      const utf8::Decoded c = utf8::decode(event.text.substr(i));
+      all_valid = all_valid && c.valid;
+      i += size_t(c.length);
+    }
+    text += event.text;
+    done = event.finish != Finish::none;
+    changed.notify_all();
+  };
+  test::require_ok(engine->submit(std::move(request)));
+  std::unique_lock lock(mutex);
+  changed.wait(lock, [&] { return done; });
+  CHECK(all_valid);
+  CHECK(text.find("\xEF\xBF\xBD") != std::string::npos);  // the bytes were not all characters
+}
+
+TEST_CASE("requests that can't be served are refused at the door") {
+  const ModelFile file(test::tiny_model("llama"));
+  const auto engine = Engine::start(test::open(engine_options(file, 1)));
+  const int n_vocab = engine->instance().config().n_vocab;
+  const auto code_of = [&](auto change) {
+    Request request = test::sampled_request({1, 2}, 4, 1);
+    bool heard = false;
+    request.on_token = [&heard](const TokenEvent&) { heard = true; };
+    change(request);
+    const Result<RequestId> result = engine->submit(std::move(request));
+    REQUIRE_FALSE(result.ok());
+    CHECK_FALSE(heard);
+    return result.error().code;
+  };
+  const ErrorCode bad = ErrorCode::bad_request;
+  CHECK(code_of([](Request& r) { r.prompt.clear(); }) == bad);
+  CHECK(code_of([](Request& r) { r.prompt[0] = -1; }) == bad);
+  CHECK(code_of([&](Request& r) { r.prompt[1] = n_vocab; }) == bad);
+  CHECK(code_of([](Request& r) { r.prompt.assign(128, 1); }) == ErrorCode::context_full);
+  CHECK(code_of([](Request& r) { r.sampling.temperature = -1; }) == bad);
+  CHECK(code_of([&](Request& r) { r.sampling.logit_bias = {{n_vocab, 1.0f}}; }) == bad);
+  CHECK(code_of([](Request& r) { r.max_tokens = -2; }) == bad);
+  CHECK(code_of([](Request& r) { r.stop = {""}; }) == bad);
+  CHECK(code_of([](Request& r) { r.stop = {"\xC3"}; }) == bad);
+  CHECK(code_of([](Request& r) { r.stop.assign(1000, "x"); }) == bad);
+  CHECK(code_of([](Request& r) { r.stop = {std::string(100000, 'x')}; }) == bad);
+}
+
+struct NothingAllowed final : TokenFilter {
+  void apply(std::span<float> logits) override {
+    for (float& logit : logits) logit = -INFINITY;
+  }
+  void accept(TokenId) override {}
+  std::unique_ptr<TokenFilter> clone() const override { return std::make_unique<NothingAllowed>(); }
+};
+
+TEST_CASE("when no token is allowed the request ends with an error, and the engine goes on") {
+  const ModelFile file(test::tiny_model("llama"));
+  const auto engine = Engine::start(test::open(engine_options(file, 1)));
+  Request request = test::sampled_request({1, 2}, 4, 1);
+  request.filter = std::make_unique<NothingAllowed>();
+  const Answer answer = test::run(*engine, std::move(request));
+  CHECK(answer.finish == Finish::error);
+  CHECK_FALSE(answer.error.empty());
+  CHECK(test::run(*engine, test::sampled_request({1, 2}, 4, 1)).finish == Finish::length);
+}
+
+TEST_CASE("a model without a tokenizer: tokens, no text") {
+  test::TempDir folder;
+  const auto path = folder.path() / "bare.gguf";
+  test::TinyFile tiny = test::write_tiny_model(test::tiny_model("llama"));
+  tiny.writer.set_str("tokenizer.ggml.model", "none");
+  test::require_ok(tiny.save(path));
+  InstanceOptions options = test::options_for(path);
+  CHECK_FALSE(Instance::open(test::cpu_registry(), options).ok());
+  options.need_tokenizer = false;
+  const auto engine = Engine::start(test::open(options));
+  CHECK(engine->instance().tokenizer() == nullptr);
+  const Answer answer = test::run(*engine, test::sampled_request({1, 2}, 9, 1));
+  CHECK(answer.tokens.size() == 9);
+  CHECK(answer.text.empty());
+}
+
+TEST_CASE("destroying the engine cancels everything, each with one last event") {
+  const ModelFile file(test::tiny_model("llama"));
+  std::vector<Listener> listeners(12);
+  {
+    const auto engine = Engine::start(test::open(engine_options(file, 3)));
+    for (uint64_t i = 0; i < 12; ++i) {
+      Request request = test::sampled_request({1, 2, 3}, -1, i);
+      listeners[i].attach(request);
+      test::require_ok(engine->submit(std::move(request)));
+    }
+    listeners[0].wait_for_tokens(3);
+  }
+  for (Listener& listener : listeners) {
+    const Answer& answer = listener.wait();
+    CHECK(answer.final_events == 1);
+    CHECK((answer.finish == Finish::cancelled || answer.finish == Finish::length));
+  }
+}
+
+TEST_CASE("submit and cancel from many threads") {
+  const ModelFile file(test::tiny_model("llama"));
+  const auto engine = Engine::start(test::open(engine_options(file, 4)));
+  std::vector<std::thread> users;
+  std::atomic<int> finished{0}, wrong{0};
+  for (uint64_t user = 0; user < 4; ++user) {
+    users.emplace_back([&, user] {
+      test::Random random(user);
+      for (int i = 0; i < 12; ++i) {
+        Listener listener;
+        Request request = test::sampled_request({1, TokenId(user)}, int(1 + random.below(12)), i);
+        listener.attach(request);
+        const Result<RequestId> id = engine->submit(std::move(request));
+        if (!id.ok()) return void(++wrong);
+        if (random.below(2) == 0) engine->cancel(id.value());
+        engine->cancel(id.value() + 1000000);  // nobody
+        const Answer& answer = listener.wait();
+        wrong += answer.final_events != 1 || answer.finish == Finish::error;
+        ++finished;
+      }
+    });
+  }
+  for (std::thread& user : users) user.join();
+  CHECK(finished == 48);
+  CHECK(wrong == 0);
+}
+
+TEST_CASE("a callback may submit the next request") {
+  const ModelFile file(test::tiny_model("llama"));
+  const auto engine = Engine::start(test::open(engine_options(file, 1)));
+  Listener second;
+  Request first = test::sampled_request({1}, 3, 1);
+  std::atomic<bool> accepted{false};
+  first.on_token = [&](const TokenEvent& event) {
+    if (event.finish == Finish::none) return;
+    Request next = test::sampled_request({1}, 2, 2);
+    second.attach(next);
+    accepted = engine->submit(std::move(next)).ok();
+  };
+  test::require_ok(engine->submit(std::move(first)));
+  CHECK(second.wait().tokens.size() == 2);
+  CHECK(accepted);
+}
+
+}  // namespace
+}  // namespace lm
