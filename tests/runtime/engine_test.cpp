@@ -32,7 +32,7 @@ InstanceOptions engine_options(const ModelFile& file, int max_seqs) {
 // Different in every respect: lengths, samplers, stops.
 Request varied_request(uint64_t i, int n_vocab) {
   Request request = test::sampled_request(
-      test::random_tokens(i + 100, 1 + size_t(i * 7 % 60), n_vocab), int(5 + i * 5 % 40), i);
+      test::random_tokens(i + 100, 1 + size_t(i * 7 % 30), n_vocab), int(20 + i * 13 % 50), i);
   if (i % 4 == 1) {
     request.sampling = SamplingParams();
     request.sampling.seed = i;
@@ -89,7 +89,7 @@ TEST_CASE("sixteen at once, each as alone, whatever is preempted") {
   for (const char* architecture : {"llama", "gemma3"}) {
     const ModelFile file(test::tiny_model(architecture));
     const std::vector<Answer> expected = answers_alone(file, 16);
-    for (const int n_blocks : {8, 14, 128}) {  // of 16 tokens; one request alone may need 6
+    for (const int n_blocks : {8, 13, 128}) {  // of 16 tokens; one request alone may need 6
       CAPTURE(n_blocks);
       InstanceOptions options = engine_options(file, 16);
       const auto unbounded = test::open(options);
