@@ -11,6 +11,16 @@
 #include "gguf/split.h"
 
 namespace lm::gguf {
+namespace {
+
+// The same outcome; an Error says which file it is about.
+template <class T>
+Result<T> in_file(const std::filesystem::path& path, Result<T> result) {
+  if (result.ok()) return result;
+  return std::move(result).error().within(printable(path.native(), 1000));
+}
+
+}  // namespace
 
 struct File::Impl {
   std::vector<MappedFile> maps;  // empty when the bytes are the caller's
@@ -29,8 +39,7 @@ struct File::Impl {
   // Maps and parses one file; keeps its mapping.
   Result<Part> load(const std::filesystem::path& path) {
     MappedFile map = LM_TRY(MappedFile::open(path));
-    Result<Part> part = parse_part(map.bytes());
-    if (!part.ok()) return std::move(part).error().within(printable(path.native(), 1000));
+    Part part = LM_TRY(in_file(path, parse_part(map.bytes())));
     file_bytes += map.bytes().size();
     maps.push_back(std::move(map));
     return part;
@@ -38,14 +47,14 @@ struct File::Impl {
 
   Status load_single(const std::filesystem::path& path) {
     first = LM_TRY(load(path));
-    return check_not_split(first);
+    return in_file(path, check_not_split(first));
   }
 
   Result<Part> load_part(const std::filesystem::path& path, const SplitName& name, int number) {
     std::filesystem::path part_path = path;
     part_path.replace_filename(name.file_name(number));
     Part part = LM_TRY(load(part_path));
-    LM_TRY(check_split(part, name, number));
+    LM_TRY(in_file(part_path, check_split(part, name, number)));
     return part;
   }
 
@@ -66,7 +75,7 @@ struct File::Impl {
       }
       first.tensors.insert(first.tensors.end(), part.tensors.begin(), part.tensors.end());
     }
-    return check_split_tensors(first, first.tensors.size());
+    return in_file(path, check_split_tensors(first, first.tensors.size()));
   }
 };
 
@@ -74,7 +83,7 @@ Result<File> File::open(const std::filesystem::path& path) {
   auto impl = std::make_shared<Impl>();
   const auto name = parse_split_name(path.filename().native());
   Status status = name ? impl->load_split(path, *name) : impl->load_single(path);
-  if (status.ok()) status = impl->index_tensors();
+  if (status.ok()) status = in_file(path, impl->index_tensors());
   if (!status.ok()) return std::move(status).error();
   return File(std::move(impl));
 }

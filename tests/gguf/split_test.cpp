@@ -83,11 +83,13 @@ TEST_CASE("parts that do not belong together are refused") {
 
   SUBCASE("another number") {
     write_part(folder.path(), 2, {.number_shift = 1});
-    CHECK_SAYS(refusal(first), "part 2 of 3: metadata key split.no: expected 1, found 2");
+    CHECK_SAYS(refusal(first),
+               "model-00002-of-00003.gguf: metadata key split.no: expected 1, found 2");
   }
   SUBCASE("another count") {
     write_part(folder.path(), 3, {.written_count = 4});
-    CHECK_SAYS(refusal(first), "part 3 of 3: metadata key split.count: expected 3, found 4");
+    CHECK_SAYS(refusal(first),
+               "model-00003-of-00003.gguf: metadata key split.count: expected 3, found 4");
   }
   SUBCASE("no split keys") {
     write_part(folder.path(), 2, {.written_count = 0});
@@ -99,7 +101,7 @@ TEST_CASE("parts that do not belong together are refused") {
   }
   SUBCASE("the same tensor in two parts") {
     write_part(folder.path(), 2, {.tensor = "t1"});
-    CHECK_SAYS(refusal(first), "tensor t1 occurs twice");
+    CHECK_SAYS(refusal(first), "model-00001-of-00003.gguf: tensor t1 occurs twice");
   }
   SUBCASE("a damaged part") {
     std::filesystem::resize_file(part_path(folder.path(), 2, 3), 20);
