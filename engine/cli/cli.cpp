@@ -1,0 +1,108 @@
+#include "engine/cli/cli.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <exception>
+#include <new>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "engine/cli/command.h"
+#include "engine/core/text.h"
+
+namespace lm::cli {
+namespace {
+
+constexpr std::string_view kGreeting =
+    "Runs a language model on this machine: llm -m MODEL.gguf -p \"Once upon a time\"\n";
+
+// A standard stream that the parent closed is opened so that using it fails: else the first file
+// that is opened would take its number, and be written to.
+void keep_standard_streams() {
+  for (const int fd : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
+    if (fcntl(fd, F_GETFD) != -1) continue;
+    (void)!open("/dev/null", O_RDONLY);  // reading gives nothing, writing fails
+  }
+}
+
+std::vector<std::unique_ptr<Command>> all_commands() {
+  std::vector<std::unique_ptr<Command>> commands;
+  commands.push_back(make_run_command());  // also what "llm" alone means
+  commands.push_back(make_inspect_command());
+  commands.push_back(make_tokenize_command());
+  commands.push_back(make_logits_command());
+  commands.push_back(make_convert_command());
+  commands.push_back(make_devices_command());
+  return commands;
+}
+
+std::string general_help(const std::vector<std::unique_ptr<Command>>& commands) {
+  std::string text =
+      "\nCommands (\"llm COMMAND --help\" lists the options of each; without a name: run):\n";
+  for (const std::unique_ptr<Command>& command : commands) {
+    text += help_row(command->name(), command->summary());
+  }
+  return text +
+         "\nExit status: 0 finished, 1 failed while running, 2 wrong command line, 3 model or "
+         "input file\n"
+         "missing, damaged or unsupported, 4 not enough memory, 5 the prompt does not fit the "
+         "context,\n"
+         "130 interrupted, 141 stdout was closed, 143 terminated.\n";
+}
+
+Result<ExitStatus> dispatch(std::vector<std::string> arguments, const Context& context) {
+  const std::vector<std::unique_ptr<Command>> commands = all_commands();
+  if (arguments.size() == 1 && (arguments[0] == "--version" || arguments[0] == "-V")) {
+    context.out.write("llm " LLM_VERSION "\n");
+    return ExitStatus::ok;
+  }
+  Command* chosen = nullptr;
+  for (const std::unique_ptr<Command>& command : commands) {
+    if (!arguments.empty() && arguments[0] == command->name()) chosen = command.get();
+  }
+  const bool named = chosen != nullptr;
+  if (named) {
+    arguments.erase(arguments.begin());
+  } else {
+    if (!arguments.empty() && !arguments[0].empty() && arguments[0][0] != '-') {
+      return with_hint(
+          Error{ErrorCode::bad_request,
+                concat("expected a command or an option, found \"", printable(arguments[0]), "\"")},
+          "\"llm --help\" lists the commands; llm -p \"TEXT\" continues a text");
+    }
+    chosen = commands.front().get();
+  }
+  Options options(named ? concat("llm ", chosen->name()) : "llm");
+  chosen->declare(options);
+  if (LM_TRY(options.parse(arguments))) {
+    context.out.write(named ? concat(chosen->summary(), "\n", options.help())
+                            : concat(kGreeting, options.help(), general_help(commands)));
+    return ExitStatus::ok;
+  }
+  return chosen->run(context);
+}
+
+}  // namespace
+
+int run(int argc, char** argv, const Registry& registry) {
+  keep_standard_streams();
+  Signals signals;
+  Output out;
+  ExitStatus status = ExitStatus::failed;
+  try {
+    Result<ExitStatus> result =
+        dispatch({argv + (argc > 0 ? 1 : 0), argv + argc}, {registry, signals, out});
+    status = result.ok() ? result.value() : report(result.error());
+  } catch (const std::bad_alloc&) {
+    status =
+        report(Error{ErrorCode::out_of_memory, "expected more memory than this process can get"});
+  } catch (const std::exception& e) {
+    status = report(Error{ErrorCode::device, concat("internal error: ", e.what())});
+  }
+  if (status != ExitStatus::ok) return int(status);
+  return int(out.finish());
+}
+
+}  // namespace lm::cli

@@ -1,0 +1,80 @@
+#include "engine/cli/model_options.h"
+
+#include <cstdlib>
+
+#include "engine/cli/terminal.h"
+#include "engine/core/text.h"
+
+namespace lm::cli {
+namespace {
+
+constexpr int kMaxThreads = 1024;
+
+}  // namespace
+
+void declare_kv_type(Options& options, DType& target) {
+  options.value(
+      "--kv", "TYPE",
+      [&target](std::string_view word) -> Status {
+        const std::optional<DType> type = dtype_from_name(word);
+        if (!type || (*type != DType::f32 && *type != DType::f16 && *type != DType::q8_0)) {
+          return Error{ErrorCode::bad_request,
+                       concat("expected f32, f16 or q8_0, found \"", printable(word), "\"")};
+        }
+        target = *type;
+        return ok();
+      },
+      concat("number format of the KV cache: f32, f16 or q8_0 (default: ", dtype_name(target),
+             ")"));
+}
+
+void ModelPath::declare(Options& options) {
+  options.text("-m,--model", "FILE", path, "the model, a GGUF file");
+  options.environment("LLM_MODEL");
+}
+
+Result<std::filesystem::path> ModelPath::resolve() const {
+  if (path && !path->empty()) return std::filesystem::path(*path);
+  return with_hint(
+      Error{ErrorCode::bad_request, "expected a model, found none on the command line"},
+      "-m FILE.gguf names one, and so does the environment variable LLM_MODEL");
+}
+
+void ModelOptions::declare(Options& options) {
+  options.group("Model");
+  model.declare(options);
+  options.integer(
+      "--ctx", "N", n_ctx, 1, kMaxContext,
+      "tokens of context (default: the smaller of the trained length and what fits the memory)");
+  declare_kv_type(options, kv_dtype);
+  options.text("--device", "NAME", device,
+               "what computes: auto, cpu, or a name that \"llm devices\" lists");
+  options.integer("-t,--threads", "N", n_threads, 1, kMaxThreads,
+                  "threads (default: the physical cores that this process may use)");
+}
+
+Result<InstanceOptions> ModelOptions::instance_options() const {
+  InstanceOptions options;
+  options.model_path = LM_TRY(model.resolve());
+  options.device = device.value_or("auto");
+  options.n_ctx = n_ctx;
+  options.kv_dtype = kv_dtype;
+  options.backend.n_threads = n_threads;
+  if (const char* isa = std::getenv("LLM_CPU")) options.backend.isa = isa;
+  return options;
+}
+
+Result<std::unique_ptr<Instance>> open_instance(const Context& context, InstanceOptions options,
+                                                bool show_progress) {
+  ProgressBar bar("loading", options.model_path.filename().native(), show_progress);
+  options.load_progress = [&bar](uint64_t done, uint64_t total) { bar.update(done, total); };
+  Result<std::unique_ptr<Instance>> instance = Instance::open(context.registry, options);
+  if (instance.ok()) return instance;
+  Error error = std::move(instance).error();
+  if (error.code == ErrorCode::out_of_memory) {
+    return with_hint(std::move(error), "a smaller --ctx, or --kv q8_0, needs less");
+  }
+  return error;
+}
+
+}  // namespace lm::cli
