@@ -3,7 +3,6 @@
 #include "engine/model/config.h"
 
 #include <cmath>
-#include <optional>
 
 #include "engine/core/text.h"
 #include "engine/model/families.h"
@@ -42,15 +41,15 @@ struct Reader {
 
 Result<int> Reader::vocabulary() const {
   const gguf::Value* tokens = file.value("tokenizer.ggml.tokens");
-  const int64_t n_tokens =
-      tokens != nullptr && tokens->count <= uint64_t(kMaxVocab) ? int64_t(tokens->count) : 0;
-  if (tokens != nullptr && tokens->count > uint64_t(kMaxVocab)) {
-    return bad(concat("tokenizer.ggml.tokens: expected at most ", kMaxVocab, " tokens, found ",
-                      tokens->count));
+  const uint64_t listed = tokens != nullptr ? tokens->count : 0;
+  if (listed > uint64_t(kMaxVocab)) {
+    return bad(
+        concat("tokenizer.ggml.tokens: expected at most ", kMaxVocab, " tokens, found ", listed));
   }
+  const int n_tokens = int(listed);
   const gguf::TensorInfo* embedding = file.tensor("token_embd.weight");
   if (embedding == nullptr) {  // a vocabulary without a model
-    return keys.count_or("vocab_size", int(n_tokens), 0, kMaxVocab);
+    return keys.count_or("vocab_size", n_tokens, 0, kMaxVocab);
   }
   const int64_t n_rows = embedding->dims[1];
   if (n_rows < 1 || n_rows > kMaxVocab) {
@@ -157,8 +156,8 @@ Result<std::vector<bool>> Reader::windowed() const {
   constexpr std::string_view kPattern = "attention.sliding_window_pattern";
   if (keys.is_array(kPattern)) return keys.flags(kPattern, n_layers);
   const int period = LM_TRY(keys.count_or(kPattern, family.window_period, 0, kMaxLayers));
-  std::vector<bool> flags;
-  for (int i = 0; i < n_layers; ++i) flags.push_back(period == 0 || i % period < period - 1);
+  std::vector<bool> flags(static_cast<size_t>(n_layers));
+  for (int i = 0; i < n_layers; ++i) flags[size_t(i)] = period == 0 || i % period < period - 1;
   return flags;
 }
 
@@ -190,7 +189,7 @@ Error unknown_architecture(std::string_view name) {
                                               "; found '", printable(name), "'")};
 }
 
-// An empty file of layers is a vocabulary; otherwise the last layer that was announced must exist,
+// A file without tensors is a vocabulary; otherwise the last layer that was announced must exist,
 // and no later one.
 Status check_layer_count(const Reader& in) {
   if (in.file.tensors().empty()) return ok();

@@ -1,55 +1,7 @@
-// Runs the test cases and ends with one line that scripts/run_tests adds up:
-// "N passed, N failed, N skipped". A skipped case is named above it with its reason.
-#define DOCTEST_CONFIG_IMPLEMENT
-#include "tests/support/support.h"
+// Runs the test cases. Alone in its object, so that a program with a main of its own may use the
+// rest of this library.
+#include <doctest/doctest.h>
 
-#include <cstdio>
-#include <set>
-
-namespace {
-
-struct Summary : doctest::IReporter {
-  static std::set<std::string>& skipped() {
-    static std::set<std::string> names;
-    return names;
-  }
-  static std::string& current() {
-    static std::string name;
-    return name;
-  }
-
-  explicit Summary(const doctest::ContextOptions&) {}
-  void test_case_start(const doctest::TestCaseData& data) override { current() = data.m_name; }
-  void test_run_end(const doctest::TestRunStats& stats) override {
-    const int ran = int(stats.numTestCasesPassingFilters);
-    const int failed = int(stats.numTestCasesFailed);
-    const int skips = int(skipped().size());
-    std::printf("%d passed, %d failed, %d skipped\n", ran - failed - skips, failed, skips);
-  }
-  void report_query(const doctest::QueryData&) override {}
-  void test_run_start() override {}
-  void test_case_reenter(const doctest::TestCaseData&) override {}
-  void test_case_end(const doctest::CurrentTestCaseStats&) override {}
-  void test_case_exception(const doctest::TestCaseException&) override {}
-  void subcase_start(const doctest::SubcaseSignature&) override {}
-  void subcase_end() override {}
-  void log_assert(const doctest::AssertData&) override {}
-  void log_message(const doctest::MessageData&) override {}
-  void test_case_skipped(const doctest::TestCaseData&) override {}
-};
-
-}  // namespace
-
-REGISTER_LISTENER("summary", 1, Summary);
-
-namespace lm::test {
-
-void record_skip(std::string_view reason) {
-  if (Summary::skipped().insert(Summary::current()).second) {
-    std::printf("SKIPPED: %s: %.*s\n", Summary::current().c_str(), int(reason.size()), reason.data());
-  }
+int main(int argc, char** argv) {
+  return doctest::Context(argc, argv).run();
 }
-
-}  // namespace lm::test
-
-int main(int argc, char** argv) { return doctest::Context(argc, argv).run(); }
