@@ -1,0 +1,34 @@
+// Nothing is allocated inside a step: the loop runs on what was reserved when the model was opened.
+#include <vector>
+
+#include "tests/runtime/support.h"
+#include "tests/support/count_allocations.h"
+
+namespace lm {
+namespace {
+
+TEST_CASE("a step allocates nothing, in prefill and in decode") {
+  for (const char* architecture : {"llama", "gemma3", "qwen3moe", "gpt-oss"}) {
+    CAPTURE(architecture);
+    const test::ModelFile file(test::tiny_model(architecture));
+    const auto instance = test::open(test::options_for(file.path()));
+    BlockTable table(instance->pool());
+    REQUIRE(table.grow(120));
+    const std::vector<TokenId> tokens(120, 5);
+    const auto step = [&](int first, int n) {
+      const StepRow row = {.tokens = std::span(tokens).subspan(size_t(first), size_t(n)),
+                           .first_position = first,
+                           .table = &table};
+      return instance->step(std::span(&row, 1)).ok();
+    };
+    bool fine = step(0, 30) && step(30, 1);
+    const long before = test::allocations;
+    fine = fine && step(31, 64);
+    for (int i = 95; i < 120; ++i) fine = fine && step(i, 1);
+    CHECK(test::allocations == before);
+    CHECK(fine);
+  }
+}
+
+}  // namespace
+}  // namespace lm

@@ -1,0 +1,23 @@
+// tests/support/count_allocations.h — replaces operator new in a test program and counts its calls.
+// Include in exactly one source file of the program.
+#pragma once
+#include <atomic>
+#include <cstdlib>
+#include <new>
+
+namespace lm::test {
+inline std::atomic<long> allocations{0};
+}  // namespace lm::test
+
+// Not inlined: gcc warns of malloc and delete in one place.
+[[gnu::noinline]] void* operator new(size_t size) {
+  ++lm::test::allocations;
+  if (void* p = std::malloc(size > 0 ? size : 1)) return p;
+  throw std::bad_alloc();
+}
+[[gnu::noinline]] void operator delete(void* p) noexcept {
+  std::free(p);
+}
+[[gnu::noinline]] void operator delete(void* p, size_t) noexcept {
+  std::free(p);
+}
