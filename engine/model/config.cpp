@@ -167,7 +167,7 @@ Result<MoeSpec> Reader::experts() const {
                                  : LM_TRY(keys.count_or("expert_count", 0, 0, kMaxExperts));
   if (moe.n_experts == 0) return moe;
   moe.top_k = LM_TRY(keys.count("expert_used_count", 1, moe.n_experts));
-  moe.d_ff = LM_TRY(keys.count_or("expert_feed_forward_length", 0, 1, kMaxWidth));
+  moe.d_ff = LM_TRY(keys.count_or("expert_feed_forward_length", 0, 0, kMaxWidth));
   if (moe.d_ff == 0) moe.d_ff = LM_TRY(keys.count("feed_forward_length", 1, kMaxWidth));  // Mixtral
   moe.normalise = LM_TRY(keys.boolean_or("expert_weights_norm", true));
   moe.scale = LM_TRY(keys.number_or("expert_weights_scale", 1, 0, 1e6f));
