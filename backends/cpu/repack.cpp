@@ -1,8 +1,8 @@
 #include "backends/cpu/repack.h"
 
 #include <algorithm>
+#include <array>
 #include <cstring>
-#include <span>
 
 #include "engine/core/check.h"
 
@@ -14,31 +14,36 @@ struct Field {
   int bytes, count;
 };
 
-// The fields of a block in the file's order (sizes: quant/blocks.h).
-std::span<const Field> fields(DType type) {
-  static constexpr Field kF32[] = {{4, 1}};
-  static constexpr Field kF16[] = {{2, 1}};
-  static constexpr Field kQ8_0[] = {{2, 1}, {4, 8}};
-  static constexpr Field kQ4_0[] = {{2, 1}, {4, 4}};
-  static constexpr Field kQ4_K[] = {{2, 2}, {4, 3}, {4, 32}};
-  static constexpr Field kQ6_K[] = {{4, 32}, {4, 16}, {4, 4}, {2, 1}};
-  switch (type) {
-    case DType::f32:
-      return kF32;
-    case DType::f16:
-    case DType::bf16:
-      return kF16;
-    case DType::q8_0:
-      return kQ8_0;
-    case DType::q4_0:
-      return kQ4_0;
-    case DType::q4_K:
-      return kQ4_K;
-    case DType::q6_K:
-      return kQ6_K;
-    default:
-      return {};
+// What the kernels know of a type: its format, and the fields of its block in the file's order
+// (quant/blocks.h).
+struct NativeType {
+  DType type;
+  WeightFormat format;
+  std::array<Field, 2> fields;
+};
+constexpr NativeType kNativeTypes[] = {
+    {DType::f32, WeightFormat::f32, {{{4, 1}}}},
+    {DType::f16, WeightFormat::f16, {{{2, 1}}}},
+    {DType::bf16, WeightFormat::bf16, {{{2, 1}}}},
+    {DType::q4_0, WeightFormat::q4_0, {{{2, 1}, {4, 4}}}},
+    {DType::q4_1, WeightFormat::q4_1, {{{2, 2}, {4, 4}}}},
+    {DType::q5_0, WeightFormat::q5_0, {{{2, 1}, {4, 5}}}},
+    {DType::q5_1, WeightFormat::q5_1, {{{2, 2}, {4, 5}}}},
+    {DType::q8_0, WeightFormat::q8_0, {{{2, 1}, {4, 8}}}},
+    {DType::q2_K, WeightFormat::q2_K, {{{4, 20}, {2, 2}}}},
+    {DType::q3_K, WeightFormat::q3_K, {{{4, 27}, {2, 1}}}},
+    {DType::q4_K, WeightFormat::q4_K, {{{2, 2}, {4, 35}}}},
+    {DType::q5_K, WeightFormat::q5_K, {{{2, 2}, {4, 43}}}},
+    {DType::q6_K, WeightFormat::q6_K, {{{4, 52}, {2, 1}}}},
+    {DType::iq4_NL, WeightFormat::iq4_NL, {{{2, 1}, {4, 4}}}},
+    {DType::iq4_XS, WeightFormat::iq4_XS, {{{2, 2}, {4, 33}}}},
+};
+
+const NativeType* native_type(DType type) {
+  for (const NativeType& native : kNativeTypes) {
+    if (native.type == type) return &native;
   }
+  return nullptr;
 }
 
 // Copies one block of each of n_rows rows (the panel's others become zero) into `dst`.
@@ -60,24 +65,8 @@ std::byte* interleave(const std::byte* const* rows, int n_rows, int lanes, int64
 }  // namespace
 
 std::optional<WeightFormat> native_format(DType type) {
-  switch (type) {
-    case DType::f32:
-      return WeightFormat::f32;
-    case DType::f16:
-      return WeightFormat::f16;
-    case DType::bf16:
-      return WeightFormat::bf16;
-    case DType::q8_0:
-      return WeightFormat::q8_0;
-    case DType::q4_0:
-      return WeightFormat::q4_0;
-    case DType::q4_K:
-      return WeightFormat::q4_K;
-    case DType::q6_K:
-      return WeightFormat::q6_K;
-    default:
-      return std::nullopt;
-  }
+  const NativeType* native = native_type(type);
+  return native != nullptr ? std::optional(native->format) : std::nullopt;
 }
 
 size_t panel_bytes(DType type, int64_t k, int lanes) {
@@ -91,7 +80,8 @@ size_t panels_bytes(DType type, int64_t m, int64_t k, int lanes) {
 void repack(DType type, const std::byte* rows, int64_t n_matrices, int64_t m, int64_t k, int lanes,
             ThreadPool& pool, std::byte* dst) {
   constexpr int kMaxLanes = 16;
-  LM_CHECK(lanes <= kMaxLanes && native_format(type));
+  const NativeType* native = native_type(type);
+  LM_CHECK(lanes <= kMaxLanes && native != nullptr);
   const int64_t stride = int64_t(row_bytes(type, k));
   const int64_t block_bytes = dtype_info(type).block_bytes;
   const int64_t n_panels = (m + lanes - 1) / lanes;
@@ -106,7 +96,7 @@ void repack(DType type, const std::byte* rows, int64_t n_matrices, int64_t m, in
     std::byte* out = dst + matrix * matrix_bytes + panel * stride * lanes;
     for (int64_t block = 0; block < stride; block += block_bytes) {
       int64_t offset = block;
-      for (const Field& field : fields(type)) {
+      for (const Field& field : native->fields) {
         out = field.bytes == 4 ? interleave<4>(sources, n_rows, lanes, offset, field.count, out)
                                : interleave<2>(sources, n_rows, lanes, offset, field.count, out);
         offset += field.bytes * field.count;

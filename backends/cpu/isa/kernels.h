@@ -11,8 +11,24 @@ namespace lm::cpu {
 // interleaved so that lane r of a vector belongs to row r: each field of a block is cut into units
 // of 4 bytes (f16, bf16: 2), and unit i of all rows lies before unit i + 1 of any. With one lane a
 // panel is the row as the file stores it.
-enum class WeightFormat : uint8_t { f32, f16, bf16, q8_0, q4_0, q4_K, q6_K };
-inline constexpr int kWeightFormats = 7;
+enum class WeightFormat : uint8_t {
+  f32,
+  f16,
+  bf16,  // numbers: multiplied with f32 activations
+  q4_0,
+  q4_1,
+  q5_0,
+  q5_1,
+  q8_0,  // integers: with ActBlocks
+  q2_K,
+  q3_K,
+  q4_K,
+  q5_K,
+  q6_K,
+  iq4_NL,
+  iq4_XS,
+};
+inline constexpr int kWeightFormats = 15;
 
 // 32 activations as the integer kernels read them: x[i] ≈ d · q[i], d = max|x| / 127. With them,
 // what the formats subtract: a weight stored as w + offset needs offset · Σq less.

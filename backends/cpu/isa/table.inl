@@ -5,6 +5,11 @@
 #include "backends/cpu/isa/elementwise.inl"
 // attention.inl uses map() of elementwise.inl.
 #include "backends/cpu/isa/attention.inl"
+// The formats before the loop over them.
+#include "backends/cpu/isa/formats.inl"
+// The K formats reuse parts of the basic ones.
+#include "backends/cpu/isa/formats_k.inl"
+// Last:
 #include "backends/cpu/isa/matmul.inl"
 
 namespace lm::cpu {
@@ -14,8 +19,10 @@ constexpr Kernels kernels_named(const char* name) {
   return {
       .name = name,
       .lanes = kLanes,
-      .matmul = {matmul<FormatF32>, matmul<FormatF16>, matmul<FormatBf16>, matmul<FormatQ8_0>,
-                 matmul<FormatQ4_0>, matmul<FormatQ4_K>, matmul<FormatQ6_K>},
+      .matmul = {matmul<FormatF32>, matmul<FormatF16>, matmul<FormatBf16>, matmul<FormatQ4_0>,
+                 matmul<FormatQ4_1>, matmul<FormatQ5_0>, matmul<FormatQ5_1>, matmul<FormatQ8_0>,
+                 matmul<FormatQ2_K>, matmul<FormatQ3_K>, matmul<FormatQ4_K>, matmul<FormatQ5_K>,
+                 matmul<FormatQ6_K>, matmul<FormatIq4_NL>, matmul<FormatIq4_XS>},
       .quantize = quantize,
       .rms_norm = rms_norm,
       .silu = silu,

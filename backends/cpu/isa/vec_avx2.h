@@ -5,6 +5,8 @@
 
 #include <cstdint>
 
+#include "quant/codebooks.h"
+
 namespace lm::cpu {
 namespace {
 
@@ -96,6 +98,9 @@ inline I i_set(int32_t x) {
 }
 inline I i_load(const void* p) {
   return _mm256_loadu_si256(static_cast<const __m256i*>(p));
+}
+inline I i_load_u16(const void* p) {
+  return _mm256_cvtepu16_epi32(_mm_loadu_si128(static_cast<const __m128i*>(p)));
 }
 inline void i_store(void* p, I a) {
   _mm256_storeu_si256(static_cast<__m256i*>(p), a);
@@ -190,6 +195,19 @@ inline I dot_u6(I acc, const I* w, const int8_t* x) {
   return i_add(acc, i_add(widen_pairs(pair(0)), widen_pairs(pair(2))));
 }
 #endif
+
+inline I spread_bits(I bits, int j) {
+  const I byte = _mm256_setr_epi32(0, 0x04040404, 0x08080808, 0x0C0C0C0C, 0, 0x04040404, 0x08080808,
+                                   0x0C0C0C0C);
+  const I copies =
+      _mm256_shuffle_epi8(bits, _mm256_add_epi8(byte, _mm256_set1_epi8(int8_t(j / 2))));
+  const I mask = _mm256_set1_epi32(j % 2 == 0 ? 0x08040201 : int32_t(0x80402010));
+  return i_and(_mm256_cmpeq_epi8(i_and(copies, mask), mask), _mm256_set1_epi8(0x10));
+}
+inline I lookup_levels(I index) {
+  const __m128i levels = _mm_loadu_si128(reinterpret_cast<const __m128i*>(kIq4Values));
+  return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(levels), index);
+}
 
 }  // namespace
 }  // namespace lm::cpu

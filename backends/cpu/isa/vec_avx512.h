@@ -4,6 +4,8 @@
 
 #include <cstdint>
 
+#include "quant/codebooks.h"
+
 namespace lm::cpu {
 namespace {
 
@@ -91,6 +93,9 @@ inline I i_set(int32_t x) {
 inline I i_load(const void* p) {
   return _mm512_loadu_si512(p);
 }
+inline I i_load_u16(const void* p) {
+  return _mm512_cvtepu16_epi32(_mm256_loadu_si256(static_cast<const __m256i*>(p)));
+}
 inline void i_store(void* p, I a) {
   _mm512_storeu_si512(p, a);
 }
@@ -145,6 +150,18 @@ inline I dot_s8(const I* w, const ActBlock& x) {
 inline I dot_u6(I acc, const I* w, const int8_t* x) {
   for (int j = 0; j < 4; ++j) acc = dot_words(acc, w[j], x + 4 * j);
   return acc;
+}
+
+inline I spread_bits(I bits, int j) {
+  const __m128i lanes = _mm_setr_epi32(0, 0x04040404, 0x08080808, 0x0C0C0C0C);
+  const __m128i byte = _mm_add_epi8(lanes, _mm_set1_epi8(int8_t(j / 2)));
+  const I copies = _mm512_shuffle_epi8(bits, _mm512_broadcast_i32x4(byte));
+  const I mask = i_set(j % 2 == 0 ? 0x08040201 : int32_t(0x80402010));
+  return _mm512_maskz_set1_epi8(_mm512_test_epi8_mask(copies, mask), 0x10);
+}
+inline I lookup_levels(I index) {
+  const __m128i levels = _mm_loadu_si128(reinterpret_cast<const __m128i*>(kIq4Values));
+  return _mm512_shuffle_epi8(_mm512_broadcast_i32x4(levels), index);
 }
 
 }  // namespace

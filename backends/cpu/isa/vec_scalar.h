@@ -4,6 +4,7 @@
 #pragma once
 #include <cstdint>
 
+#include "quant/codebooks.h"
 #include "quant/half.h"
 
 namespace lm::cpu {
@@ -96,6 +97,11 @@ inline I i_load(const void* p) {
   __builtin_memcpy(&i, p, 4);
   return i;
 }
+inline I i_load_u16(const void* p) {  // 16 bits a lane
+  uint16_t h;
+  __builtin_memcpy(&h, p, 2);
+  return h;
+}
 inline void i_store(void* p, I a) {
   __builtin_memcpy(p, &a, 4);
 }
@@ -156,6 +162,21 @@ inline I dot_u6(I acc, const I* w, const int8_t* x) {
   int32_t sum = int32_t(acc);
   for (int j = 0; j < 4; ++j) sum += dot4_unsigned(w[j], x + 4 * j);
   return I(sum);
+}
+
+// 0x10 in byte b where bit 4j + b of the lane is set.
+inline I spread_bits(I bits, int j) {
+  I spread = 0;
+  for (int b = 0; b < 4; ++b) spread |= (bits >> (4 * j + b) & 1) << (8 * b + 4);
+  return spread;
+}
+// The level (a signed byte) of each index 0..15.
+inline I lookup_levels(I index) {
+  I level = 0;
+  for (int b = 0; b < 4; ++b) {
+    level |= I(uint8_t(kIq4Values[(index >> (8 * b)) & 15])) << (8 * b);
+  }
+  return level;
 }
 
 }  // namespace
