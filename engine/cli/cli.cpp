@@ -39,22 +39,25 @@ std::vector<std::unique_ptr<Command>> all_commands() {
 }
 
 std::string general_help(const std::vector<std::unique_ptr<Command>>& commands) {
-  std::string text =
-      "\nCommands (\"llm COMMAND --help\" lists the options of each; without a name: run):\n";
+  std::string text = help_row("--version", "the version of this program");
+  text += "\nCommands (\"llm COMMAND --help\" lists the options of each; without a name: run):\n";
   for (const std::unique_ptr<Command>& command : commands) {
     text += help_row(command->name(), command->summary());
   }
-  return text +
-         "\nExit status: 0 finished, 1 failed while running, 2 wrong command line, 3 model or "
-         "input file\n"
-         "missing, damaged or unsupported, 4 not enough memory, 5 the prompt does not fit the "
-         "context,\n"
-         "130 interrupted, 141 stdout was closed, 143 terminated.\n";
+  text += "\nExit status:\n";
+  text += help_row("0", "finished");
+  text += help_row("1", "something failed while running");
+  text += help_row("2", "the command line is wrong");
+  text += help_row("3", "the model or another input file is missing, damaged or unsupported");
+  text += help_row("4", "not enough memory");
+  text += help_row("5", "the prompt does not fit the context");
+  text += help_row("130, 141, 143", "interrupted, the reader of stdout has gone, terminated");
+  return text;
 }
 
 Result<ExitStatus> dispatch(std::vector<std::string> arguments, const Context& context) {
   const std::vector<std::unique_ptr<Command>> commands = all_commands();
-  if (arguments.size() == 1 && (arguments[0] == "--version" || arguments[0] == "-V")) {
+  if (!arguments.empty() && arguments[0] == "--version") {
     context.out.write("llm " LLM_VERSION "\n");
     return ExitStatus::ok;
   }

@@ -31,14 +31,17 @@ class ConvertCommand final : public Command {
     options.flag("-q,--quiet", quiet_, "no notes or progress on stderr");
   }
 
-  Result<ExitStatus> run(const Context&) override {
+  Result<ExitStatus> run(const Context& context) override {
     if (!in_)
       return Error{ErrorCode::bad_request, "expected DIR, found the end of the command line"};
     if (!out_ || out_->empty()) {
       return Error{ErrorCode::bad_request,
                    "expected -o FILE.gguf, found the end of the command line"};
     }
-    const ConvertReport report = LM_TRY(convert_with_progress());
+    context.signals.hold();  // the file half written must go
+    Result<ConvertReport> converted = convert_with_progress();
+    if (!converted.ok() && pending_signal() != 0) return exit_status_of_signal(pending_signal());
+    const ConvertReport report = LM_TRY(std::move(converted));
     if (quiet_) return ExitStatus::ok;
     for (const std::string& note : report.notes) warn(note);
     write_stderr(concat("llm: ", printable(*out_, 1000), ": ", printable(report.architecture), ", ",
@@ -50,12 +53,12 @@ class ConvertCommand final : public Command {
  private:
   Result<ConvertReport> convert_with_progress() const {
     ProgressBar bar("converting", *out_, !quiet_);
-    return convert(
-        {.in = *in_,
-         .out = *out_,
-         .type = type_,
-         .vocab = !no_vocab_,
-         .progress = [&bar](uint64_t done, uint64_t total) { bar.update(done, total); }});
+    return convert({.in = *in_,
+                    .out = *out_,
+                    .type = type_,
+                    .vocab = !no_vocab_,
+                    .progress = [&bar](uint64_t done, uint64_t total) { bar.update(done, total); },
+                    .stop = [] { return pending_signal() != 0; }});
   }
 
   std::optional<std::string> in_, out_;

@@ -1,5 +1,7 @@
 #include "engine/cli/exit_status.h"
 
+#include <csignal>
+
 #include "engine/cli/terminal.h"
 #include "engine/core/text.h"
 
@@ -23,6 +25,10 @@ ExitStatus exit_status_of(ErrorCode code) {
       break;
   }
   return ExitStatus::failed;
+}
+
+ExitStatus exit_status_of_signal(int signal_number) {
+  return signal_number == SIGTERM ? ExitStatus::terminated : ExitStatus::interrupted;
 }
 
 Error with_hint(Error error, std::string_view hint) {

@@ -20,6 +20,7 @@ enum class ExitStatus : int {
 };
 
 ExitStatus exit_status_of(ErrorCode code);
+ExitStatus exit_status_of_signal(int signal_number);  // SIGINT or SIGTERM
 
 // The error with a second line that says what to do about it.
 Error with_hint(Error error, std::string_view hint);

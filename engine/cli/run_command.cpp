@@ -1,7 +1,6 @@
 // llm run — one prompt, one answer: what "llm -p TEXT" means.
 #include <array>
 #include <chrono>
-#include <csignal>
 #include <cstdio>
 #include <limits>
 
@@ -202,9 +201,7 @@ Result<ExitStatus> RunCommand::answer(Engine& engine, Request request, AnswerHea
   const AnswerEnd end = std::move(ended).value();
   sink->end(end);
   if (stats_) write_stderr(statistics(head, end.timings));
-  if (pending_signal() != 0) {
-    return pending_signal() == SIGTERM ? ExitStatus::terminated : ExitStatus::interrupted;
-  }
+  if (pending_signal() != 0) return exit_status_of_signal(pending_signal());
   if (end.finish == Finish::error) {
     return Error{ErrorCode::device, end.error};
   }

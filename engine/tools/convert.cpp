@@ -90,6 +90,9 @@ Status write_file(const ConvertOptions& options, const std::vector<hf::PlannedTe
   uint64_t done = 0;
   return writer.write(options.out, [&](size_t i, const gguf::Writer::Sink& sink) -> Status {
     const auto counted = [&](std::span<const std::byte> bytes) -> Status {
+      if (options.stop && options.stop()) {
+        return Error{ErrorCode::cancelled, "the conversion was stopped; nothing was written"};
+      }
       LM_TRY(sink(bytes));
       done += bytes.size();
       if (options.progress) options.progress(done, total);

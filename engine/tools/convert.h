@@ -24,6 +24,7 @@ struct ConvertOptions {
   std::optional<DType> type;
   bool vocab = true;  // false: the folder's tokenizer is not read
   std::function<void(uint64_t done_bytes, uint64_t total_bytes)> progress;  // may be empty
+  std::function<bool()> stop{};  // asked between writes; true: leave nothing, Error cancelled
 };
 
 struct ConvertReport {
@@ -36,7 +37,7 @@ struct ConvertReport {
 };
 
 // Error: bad_file (the folder's files are damaged or contradict each other), unsupported (a family
-// or feature that no rule covers), bad_request (a type that can't be written), io.
+// or feature that no rule covers), bad_request (a type that can't be written), cancelled, io.
 Result<ConvertReport> convert(const ConvertOptions& options);
 
 // The values of "architectures" in config.json that convert() knows.

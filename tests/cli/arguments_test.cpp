@@ -147,6 +147,7 @@ TEST_CASE("arguments: --help names every option and command, --version the versi
                            "logits",
                            "convert",
                            "devices",
+                           "--version",
                            "Exit status"}) {
     INFO(name);
     CHECK(help.out.find(name) != std::string::npos);

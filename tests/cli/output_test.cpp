@@ -6,6 +6,7 @@
 #include "engine/core/json.h"
 #include "engine/core/utf8.h"
 #include "tests/cli/process.h"
+#include "tests/reference/tiny_model.h"
 
 using namespace lm;
 using namespace lm::test;
@@ -209,8 +210,8 @@ TEST_CASE("output: closed standard streams") {
 }
 
 TEST_CASE("output: a slow reader gets every byte") {
-  Setup setup =
-      setup_for({"-m", tiny_model_path(), "-p", "x", "--ignore-eos", "--jsonl", "--seed", "1", "-n", "200"});
+  Setup setup = setup_for(
+      {"-m", tiny_model_path(), "-p", "x", "--ignore-eos", "--jsonl", "--seed", "1", "-n", "200"});
   Process process(std::move(setup));
   for (int i = 0; i < 5; ++i) process.pump(0.002);
   const Finished finished = process.finish();
@@ -227,4 +228,41 @@ TEST_CASE("output: on a terminal the answer ends its line, in a pipe it is itsel
   CHECK(shown.out.ends_with('\n'));
   CHECK(shown.out.find('\x1b') == std::string::npos);
   CHECK(piped.out.find('\x1b') == std::string::npos);
+}
+
+TEST_CASE("output: the file's own sampling defaults count, and options go before them") {
+  TinyFile file = write_tiny_model(tiny_model("llama"));
+  file.writer.set_f32("general.sampling.temp", 0);
+  const TempDir folder;
+  const std::string path = (folder.path() / "greedy.gguf").string();
+  require_ok(file.save(path));
+  const std::vector<std::string> rest{"-p", "One day", "--ignore-eos", "-n", "30"};
+  const auto run = [&](std::vector<std::string> args) {
+    args.insert(args.end(), rest.begin(), rest.end());
+    const Finished finished = run_llm(std::move(args));
+    CHECK(finished.status == 0);
+    return finished.out;
+  };
+  const std::string greedy = run({"-m", path, "--seed", "1"});
+  CHECK(run({"-m", path, "--seed", "2"}) == greedy);
+  CHECK(run({"-m", tiny_model_path(), "--temp", "0"}) == greedy);
+  CHECK(run({"-m", path, "--seed", "2", "--temp", "2"}) != greedy);
+  file.writer.set_f32("general.sampling.top_p", 7);
+  require_ok(file.save(path));
+  const Finished damaged = run_llm({"-m", path, "-p", "x"});
+  CHECK(damaged.status == 3);
+  CHECK(is_one_error(damaged));
+}
+
+TEST_CASE("output: a model with a chat template is continued as text, and says so") {
+  TinyFile file = write_tiny_model(tiny_model("llama"));
+  file.writer.set_str("tokenizer.chat_template", "{{ messages }}");
+  const TempDir folder;
+  const std::string path = (folder.path() / "chat.gguf").string();
+  require_ok(file.save(path));
+  const Finished warned = run_llm({"-m", path, "-p", "x", "-n", "2"});
+  CHECK(warned.status == 0);
+  CHECK(warned.err.find("chat template") != std::string::npos);
+  CHECK(run_llm({"-m", path, "-p", "x", "-n", "2", "--raw"}).err.empty());
+  CHECK(run_llm({"-m", path, "-p", "x", "-n", "2", "-q"}).err.empty());
 }

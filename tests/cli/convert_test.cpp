@@ -1,0 +1,95 @@
+// llm convert, from a folder to a model that speaks.
+#include <signal.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "engine/core/file.h"
+#include "engine/core/json.h"
+#include "tests/cli/process.h"
+
+using namespace lm;
+using namespace lm::test;
+
+namespace {
+
+size_t files_in(const std::filesystem::path& folder) {
+  return size_t(std::distance(std::filesystem::directory_iterator(folder), {}));
+}
+
+}  // namespace
+
+TEST_CASE("convert: a Hugging Face folder becomes a model that speaks") {
+  LM_FIXTURE(folder, "models/TinyStories-656K");
+  const TempDir out;
+  const std::string path = (out.path() / "stories.gguf").string();
+  const Finished converted = run_llm({"convert", folder.string(), "-o", path});
+  INFO(converted.err);
+  REQUIRE(converted.status == 0);
+  CHECK(converted.out.empty());
+  CHECK(converted.err.find("tensors") != std::string::npos);
+  CHECK(files_in(out.path()) == 1);
+  const Finished told = run_llm({"-m", path, "-p", "Once upon a time", "-n", "60", "--temp", "0"});
+  CHECK(told.status == 0);
+  CHECK(told.out.size() > 100);
+  CHECK(told.out.find("Lily") != std::string::npos);
+  CHECK(run_llm({"convert", folder.string(), "-o", path, "--type", "f16", "-q"}).err.empty());
+  const Json object = require_ok(parse_json(run_llm({"inspect", "--json", path}).out));
+  CHECK(object["types"][0]["type"] == "f16");
+}
+
+TEST_CASE("convert: without a vocabulary there are still logits, but no text") {
+  LM_FIXTURE(weights, "logits/tiny_qwen2.safetensors");
+  LM_FIXTURE(config, "logits/tiny_qwen2_config.json");
+  const TempDir folder;
+  std::filesystem::copy_file(weights, folder.path() / "model.safetensors");
+  std::filesystem::copy_file(config, folder.path() / "config.json");
+  const std::string path = (folder.path() / "out.gguf").string();
+  CHECK(run_llm({"convert", folder.path().string(), "-o", path}).status == 3);
+  REQUIRE(run_llm({"convert", folder.path().string(), "-o", path, "--no-vocab"}).status == 0);
+  CHECK(run_llm({"logits", "-m", path, "--ids", "1 2 3"}).status == 0);
+  const Finished run = run_llm({"-m", path, "-p", "x"});
+  CHECK(run.status == 3);
+  CHECK(is_one_error(run));
+}
+
+TEST_CASE("convert: what is refused") {
+  const TempDir folder;
+  const std::string path = (folder.path() / "out.gguf").string();
+  const std::vector<std::pair<std::vector<std::string>, int>> refused{
+      {{"convert"}, 2},
+      {{"convert", folder.path().string()}, 2},
+      {{"convert", folder.path().string(), "-o", path}, 3},
+      {{"convert", "/no/such/folder", "-o", path}, 3},
+      {{"convert", folder.path().string(), "-o", path, "--type", "nonsense"}, 2}};
+  for (const auto& [args, status] : refused) {
+    const Finished finished = run_llm(args);
+    INFO(finished.err);
+    CHECK(finished.status == status);
+    CHECK(is_one_error(finished));
+    CHECK(files_in(folder.path()) == 0);
+  }
+}
+
+TEST_CASE("convert: stopped at any moment, it leaves the whole file or none") {
+  LM_FIXTURE(folder, "models/TinyStories-656K");
+  for (int step = 0; step < 15; ++step) {
+    const TempDir out;
+    Setup setup;
+    setup.args = {"convert", folder.string(), "-o", (out.path() / "out.gguf").string(), "-q"};
+    Process process(std::move(setup));
+    process.pump(step * 0.002);
+    process.send(SIGINT);
+    const int status = process.finish().status;
+    INFO("step " << step);
+    CHECK((status == 0 || status == 130 || status == -SIGINT));
+    CHECK(files_in(out.path()) == (status == 0 ? 1 : 0));
+  }
+}
+
+TEST_CASE("convert: a full disk is an error") {
+  LM_FIXTURE(folder, "models/TinyStories-656K");
+  const Finished finished = run_llm({"convert", folder.string(), "-o", "/dev/full"});
+  CHECK(finished.status == 1);
+  CHECK(is_one_error(finished));
+}
