@@ -2,7 +2,8 @@
 
 #include <sys/mman.h>
 
-#include <string>
+#include <cstdint>
+#include <optional>
 #include <utility>
 
 #include "engine/core/checked.h"
@@ -11,6 +12,7 @@
 namespace lm::cpu {
 namespace {
 
+constexpr size_t kPage = size_t{64} << 10;  // a multiple of every processor's page size
 constexpr size_t kHugePage = size_t{2} << 20;
 
 class PageBuffer final : public Buffer {
@@ -30,21 +32,36 @@ class BorrowedBuffer final : public Buffer {
 
 }  // namespace
 
+namespace {
+
+// Maps more than asked for and gives back what lies outside the aligned part: a huge page starts
+// at a multiple of its size.
+std::byte* map_aligned(size_t bytes, size_t alignment) {
+  const std::optional<uint64_t> total = checked_add(bytes, alignment);
+  if (!total) return nullptr;
+  void* mapped = mmap(nullptr, *total, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (mapped == MAP_FAILED) return nullptr;
+  std::byte* base = static_cast<std::byte*>(mapped);
+  const size_t before = (alignment - reinterpret_cast<uintptr_t>(base) % alignment) % alignment;
+  if (before > 0) munmap(base, before);
+  munmap(base + before + bytes, alignment - before);
+  return base + before;
+}
+
+}  // namespace
+
 Result<Pages> Pages::map(size_t bytes) {
   if (bytes == 0) return Pages();
-  const std::optional<uint64_t> rounded =
-      checked_align(bytes, bytes < kHugePage ? 4096 : kHugePage);
-  void* base = MAP_FAILED;
-  if (rounded) {
-    base = mmap(nullptr, *rounded, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  }
-  if (base == MAP_FAILED) {
+  const size_t page = bytes < kHugePage ? kPage : kHugePage;
+  const std::optional<uint64_t> rounded = checked_align(bytes, page);
+  std::byte* base = rounded ? map_aligned(*rounded, page) : nullptr;
+  if (base == nullptr) {
     return Error{ErrorCode::out_of_memory,
-                 concat("the system refused ", std::to_string(bytes), " bytes of memory")};
+                 concat("expected ", bytes, " bytes of memory, and the system refused them")};
   }
   // Only a hint: without huge pages the same memory is merely slower.
-  if (*rounded >= kHugePage) madvise(base, *rounded, MADV_HUGEPAGE);
-  return Pages(static_cast<std::byte*>(base), *rounded);
+  if (page == kHugePage) madvise(base, *rounded, MADV_HUGEPAGE);
+  return Pages(base, *rounded);
 }
 
 Pages::Pages(Pages&& other) noexcept

@@ -36,6 +36,7 @@ constexpr NativeType kNativeTypes[] = {
     {DType::q5_K, WeightFormat::q5_K, {{{2, 2}, {4, 43}}}},
     {DType::q6_K, WeightFormat::q6_K, {{{4, 52}, {2, 1}}}},
     {DType::iq4_NL, WeightFormat::iq4_NL, {{{2, 1}, {4, 4}}}},
+    {DType::mxfp4, WeightFormat::mxfp4, {{{1, 1}, {4, 4}}}},
     {DType::iq4_XS, WeightFormat::iq4_XS, {{{2, 2}, {4, 33}}}},
 };
 
@@ -97,8 +98,10 @@ void repack(DType type, const std::byte* rows, int64_t n_matrices, int64_t m, in
     for (int64_t block = 0; block < stride; block += block_bytes) {
       int64_t offset = block;
       for (const Field& field : native->fields) {
-        out = field.bytes == 4 ? interleave<4>(sources, n_rows, lanes, offset, field.count, out)
-                               : interleave<2>(sources, n_rows, lanes, offset, field.count, out);
+        const auto copy = field.bytes == 4   ? interleave<4>
+                          : field.bytes == 2 ? interleave<2>
+                                             : interleave<1>;
+        out = copy(sources, n_rows, lanes, offset, field.count, out);
         offset += field.bytes * field.count;
       }
     }

@@ -14,9 +14,9 @@ struct Shape {
 };
 
 // Types that the kernels multiply as integers: their activations are rounded to 8 bits.
-constexpr DType kIntegerTypes[] = {DType::q4_0, DType::q4_1, DType::q5_0,   DType::q5_1,
-                                   DType::q8_0, DType::q2_K, DType::q3_K,   DType::q4_K,
-                                   DType::q5_K, DType::q6_K, DType::iq4_NL, DType::iq4_XS};
+constexpr DType kIntegerTypes[] = {
+    DType::q4_0, DType::q4_1, DType::q5_0, DType::q5_1,   DType::q8_0,   DType::q2_K, DType::q3_K,
+    DType::q4_K, DType::q5_K, DType::q6_K, DType::iq4_NL, DType::iq4_XS, DType::mxfp4};
 bool is_integer_kernel(DType type) {
   return std::find(std::begin(kIntegerTypes), std::end(kIntegerTypes), type) !=
          std::end(kIntegerTypes);
@@ -120,7 +120,7 @@ TEST_CASE("linear: every type, odd rows and columns, against f64") {
       check_linear(*backend, type, {2, 67, 301}, random);
     }
     check_linear(*backend, DType::q8_0, {300, 70, 96}, random);
-    check_linear(*backend, DType::mxfp4, {300, 70, 320}, random);
+    check_linear(*backend, DType::iq3_XXS, {300, 70, 512}, random);
   });
   MESSAGE("instruction sets that ran:", ran);
 }

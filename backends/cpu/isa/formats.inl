@@ -151,7 +151,7 @@ struct FormatQ5_1 : IntFormat {
   }
 };
 
-// w = d · levels[q]: 16 unevenly spaced levels (quant/blocks.h, IQ4_NL).
+// w = d · kIq4Values[q]: 16 unevenly spaced levels.
 struct FormatIq4_NL : IntFormat {
   static constexpr int kStepsPerBlock = 1, kBlockBytes = 18 * kLanes;
   struct Step {
@@ -162,11 +162,28 @@ struct FormatIq4_NL : IntFormat {
   static void unpack(const uint8_t* block, Step& s) {
     s.d = f_load_f16(block);
     unpack_halves(block + 2 * kLanes, s.w);
-    for (I& w : s.w) w = lookup_levels(w);
+    for (I& w : s.w) w = lookup(kIq4Values, w);
   }
   static F apply(const Step& s, const ActBlock& x, F acc) {
     return f_fma(f_from_i(dot_s8(s.w, x)), f_mul(s.d, f_set(x.d)), acc);
   }
+};
+
+// w = 2^(e - 128) · doubled[q]: the eight E2M1 numbers and their negatives, twice as large.
+struct FormatMxfp4 : IntFormat {
+  static constexpr int kStepsPerBlock = 1, kBlockBytes = 17 * kLanes;
+  using Step = FormatIq4_NL::Step;
+  template <int>
+  static void unpack(const uint8_t* block, Step& s) {
+    // As a product of two powers, so that each is a normal number for every e in 0..255.
+    const I e = i_load_u8(block), half = i_shr<1>(e), bias = i_set(63);
+    const F low = i_bits(i_shl<23>(i_add(half, bias)));
+    const F high = i_bits(i_shl<23>(i_add(i_sub(e, half), bias)));
+    s.d = f_mul(low, high);
+    unpack_halves(block + kLanes, s.w);
+    for (I& w : s.w) w = lookup(kMxfp4DoubledValues, w);
+  }
+  static F apply(const Step& s, const ActBlock& x, F acc) { return FormatIq4_NL::apply(s, x, acc); }
 };
 
 }  // namespace

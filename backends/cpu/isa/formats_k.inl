@@ -164,7 +164,7 @@ struct FormatQ2_K : IntFormat {
   }
 };
 
-// w = d · (scale - 32) · levels[q]; 8 sub-blocks of 32 in halves order. The 6-bit scales have
+// w = d · (scale - 32) · kIq4Values[q]; 8 sub-blocks of 32 in halves order. The 6-bit scales have
 // their low nibbles in scales_l (two a byte), their upper 2 bits in scales_h.
 struct FormatIq4_XS : IntFormat {
   static constexpr int kStepsPerBlock = 8, kBlockBytes = 136 * kLanes;
@@ -176,7 +176,7 @@ struct FormatIq4_XS : IntFormat {
     const I scale = i_sub(i_or(low, i_shl<4>(high)), i_set(32));
     s.d = f_mul(f_load_f16(block), f_from_i(scale));
     unpack_halves(block + 4 * kLanes + (1 + 4 * kSub) * kWord, s.w);
-    for (I& w : s.w) w = lookup_levels(w);
+    for (I& w : s.w) w = lookup(kIq4Values, w);
   }
   static F apply(const Step& s, const ActBlock& x, F acc) { return FormatIq4_NL::apply(s, x, acc); }
 };

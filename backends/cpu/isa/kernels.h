@@ -9,26 +9,17 @@ namespace lm::cpu {
 
 // Weight formats that the matmul kernels read directly. A "panel" holds `lanes` rows of a matrix,
 // interleaved so that lane r of a vector belongs to row r: each field of a block is cut into units
-// of 4 bytes (f16, bf16: 2), and unit i of all rows lies before unit i + 1 of any. With one lane a
-// panel is the row as the file stores it.
+// of 4 bytes (f16, bf16: 2; an exponent: 1), and unit i of all rows lies before unit i + 1 of any.
+// With one lane a panel is the row as the file stores it.
+// clang-format off
 enum class WeightFormat : uint8_t {
-  f32,
-  f16,
-  bf16,  // numbers: multiplied with f32 activations
-  q4_0,
-  q4_1,
-  q5_0,
-  q5_1,
-  q8_0,  // integers: with ActBlocks
-  q2_K,
-  q3_K,
-  q4_K,
-  q5_K,
-  q6_K,
-  iq4_NL,
-  iq4_XS,
+  // Numbers, multiplied with f32 activations.
+  f32, f16, bf16,
+  // Integers with scales, multiplied with ActBlocks.
+  q4_0, q4_1, q5_0, q5_1, q8_0, q2_K, q3_K, q4_K, q5_K, q6_K, iq4_NL, iq4_XS, mxfp4
 };
-inline constexpr int kWeightFormats = 15;
+// clang-format on
+inline constexpr int kWeightFormats = 16;
 
 // 32 activations as the integer kernels read them: x[i] ≈ d · q[i], d = max|x| / 127. With them,
 // what the formats subtract: a weight stored as w + offset needs offset · Σq less.

@@ -102,6 +102,9 @@ inline I i_load(const void* p) {
 inline I i_load_u16(const void* p) {
   return _mm256_cvtepu16_epi32(_mm_loadu_si128(static_cast<const __m128i*>(p)));
 }
+inline I i_load_u8(const void* p) {
+  return _mm256_cvtepu8_epi32(_mm_loadl_epi64(static_cast<const __m128i*>(p)));
+}
 inline void i_store(void* p, I a) {
   _mm256_storeu_si256(static_cast<__m256i*>(p), a);
 }
@@ -204,9 +207,9 @@ inline I spread_bits(I bits, int j) {
   const I mask = _mm256_set1_epi32(j % 2 == 0 ? 0x08040201 : int32_t(0x80402010));
   return i_and(_mm256_cmpeq_epi8(i_and(copies, mask), mask), _mm256_set1_epi8(0x10));
 }
-inline I lookup_levels(I index) {
-  const __m128i levels = _mm_loadu_si128(reinterpret_cast<const __m128i*>(kIq4Values));
-  return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(levels), index);
+inline I lookup(const int8_t* table, I index) {
+  const __m128i entries = _mm_loadu_si128(reinterpret_cast<const __m128i*>(table));
+  return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(entries), index);
 }
 
 }  // namespace

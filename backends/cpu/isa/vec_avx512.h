@@ -96,6 +96,9 @@ inline I i_load(const void* p) {
 inline I i_load_u16(const void* p) {
   return _mm512_cvtepu16_epi32(_mm256_loadu_si256(static_cast<const __m256i*>(p)));
 }
+inline I i_load_u8(const void* p) {
+  return _mm512_cvtepu8_epi32(_mm_loadu_si128(static_cast<const __m128i*>(p)));
+}
 inline void i_store(void* p, I a) {
   _mm512_storeu_si512(p, a);
 }
@@ -159,9 +162,9 @@ inline I spread_bits(I bits, int j) {
   const I mask = i_set(j % 2 == 0 ? 0x08040201 : int32_t(0x80402010));
   return _mm512_maskz_set1_epi8(_mm512_test_epi8_mask(copies, mask), 0x10);
 }
-inline I lookup_levels(I index) {
-  const __m128i levels = _mm_loadu_si128(reinterpret_cast<const __m128i*>(kIq4Values));
-  return _mm512_shuffle_epi8(_mm512_broadcast_i32x4(levels), index);
+inline I lookup(const int8_t* table, I index) {
+  const __m128i entries = _mm_loadu_si128(reinterpret_cast<const __m128i*>(table));
+  return _mm512_shuffle_epi8(_mm512_broadcast_i32x4(entries), index);
 }
 
 }  // namespace

@@ -102,6 +102,9 @@ inline I i_load_u16(const void* p) {  // 16 bits a lane
   __builtin_memcpy(&h, p, 2);
   return h;
 }
+inline I i_load_u8(const void* p) {  // 8 bits a lane
+  return *static_cast<const uint8_t*>(p);
+}
 inline void i_store(void* p, I a) {
   __builtin_memcpy(p, &a, 4);
 }
@@ -170,13 +173,13 @@ inline I spread_bits(I bits, int j) {
   for (int b = 0; b < 4; ++b) spread |= (bits >> (4 * j + b) & 1) << (8 * b + 4);
   return spread;
 }
-// The level (a signed byte) of each index 0..15.
-inline I lookup_levels(I index) {
-  I level = 0;
+// The table's entry for each byte, an index 0..15.
+inline I lookup(const int8_t* table, I index) {
+  I entries = 0;
   for (int b = 0; b < 4; ++b) {
-    level |= I(uint8_t(kIq4Values[(index >> (8 * b)) & 15])) << (8 * b);
+    entries |= I(uint8_t(table[(index >> (8 * b)) & 15])) << (8 * b);
   }
-  return level;
+  return entries;
 }
 
 }  // namespace
