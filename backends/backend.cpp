@@ -1,6 +1,7 @@
 #include "backends/backend.h"
 
 #include "engine/core/check.h"
+#include "engine/core/text.h"
 
 namespace lm {
 
@@ -31,6 +32,11 @@ void Backend::norm_glu(const RmsNorm& norm, const Linear& gate, const Linear& up
   linear(gate);
   linear(up);
   glu(op);
+}
+
+Result<DeviceLimits> Backend::measure_limits() {
+  return Error{ErrorCode::unsupported,
+               concat("the limits of ", name(), " can't be measured")};
 }
 
 void Backend::run(StepKey, Body body, void* self) { body(self); }

@@ -145,6 +145,15 @@ struct StepKey {
   bool operator==(const StepKey&) const = default;
 };
 
+// The most that this device can do: what a measured speed is compared with.
+struct DeviceLimits {
+  std::string_view isa;  // the instruction set or architecture that was measured: "avx512"
+  int n_threads = 0;     // of a processor
+  double read_bytes_per_second = 0;
+  double int8_ops_per_second = 0;  // a product and a sum are two
+  double f32_flops_per_second = 0;
+};
+
 class Backend {
  public:
   virtual ~Backend() = default;
@@ -175,6 +184,9 @@ class Backend {
   // speed, and the op tests compare the two.
   virtual void norm_linears(const RmsNorm& norm, std::span<const Linear> linears);
   virtual void norm_glu(const RmsNorm& norm, const Linear& gate, const Linear& up, const Glu& glu);
+
+  // Measures now, which takes about a second and memory of its own; not while a step runs.
+  virtual Result<DeviceLimits> measure_limits();
 
   // Runs `body(self)` now, or replays what it recorded under `key`.
   using Body = void (*)(void* self);

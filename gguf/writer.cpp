@@ -272,6 +272,10 @@ Status Writer::write(const std::filesystem::path& path, const Fill& fill) const 
   return file.commit();
 }
 
+Status Writer::stream(const Sink& out, const Fill& fill) const {
+  return impl_->emit(out, fill);
+}
+
 Result<std::vector<std::byte>> Writer::to_bytes(const Fill& fill) const {
   std::vector<std::byte> out;
   const auto append = [&](std::span<const std::byte> bytes) {

@@ -48,6 +48,8 @@ class Writer {
   using Sink = std::function<Status(std::span<const std::byte>)>;
   using Fill = std::function<Status(size_t tensor_index, const Sink& sink)>;
   Status write(const std::filesystem::path& path, const Fill& fill) const;
+  // The same into anything that takes bytes.
+  Status stream(const Sink& out, const Fill& fill) const;
   // The same into memory (tests, tiny models).
   Result<std::vector<std::byte>> to_bytes(const Fill& fill) const;
 

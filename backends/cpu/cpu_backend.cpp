@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "backends/cpu/isa_select.h"
+#include "backends/cpu/limits.h"
 #include "backends/cpu/memory.h"
 #include "backends/cpu/ops.h"
 #include "backends/cpu/repack.h"
@@ -99,6 +100,8 @@ class CpuBackend final : public Backend {
     linears(context(), both);
     cpu::glu(context(), op);
   }
+
+  Result<DeviceLimits> measure_limits() override { return cpu::measure_limits(kernels_, pool_); }
 
  private:
   Context context() { return {kernels_, pool_, workspace_}; }

@@ -126,6 +126,10 @@ uint64_t available_memory() {
   return std::min(available, cgroup_memory_left());
 }
 
+void reset_peak_rss() {
+  std::ofstream("/proc/self/clear_refs") << "5";  // man 5 proc
+}
+
 uint64_t peak_rss() {
   rusage usage{};
   getrusage(RUSAGE_SELF, &usage);

@@ -15,4 +15,7 @@ uint64_t available_memory();
 // Largest resident set of this process so far, in bytes.
 uint64_t peak_rss();
 
+// From now on peak_rss() counts anew; where the system does not allow that, nothing happens.
+void reset_peak_rss();
+
 }  // namespace lm

@@ -82,6 +82,11 @@ struct Kernels {
   // acc[q][d] += Σ_j p[q][j] · values[j][d], j in order; acc rows lie head_dim apart, p rows 256.
   void (*weighted_sum)(const float* p, int n_queries, const float* values, int n_keys, int head_dim,
                        float* acc);
+
+  // Loops that reach this instruction set's limits (limits.inl).
+  uint32_t (*read_memory)(const void* p, int64_t bytes);
+  int64_t (*dot_bytes)(int64_t rounds, uint32_t& checksum);
+  int64_t (*multiply_floats)(int64_t rounds, uint32_t& checksum);
 };
 
 // The tables in this executable, slowest first; each is the one symbol of its object file.

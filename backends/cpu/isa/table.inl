@@ -11,6 +11,7 @@
 #include "backends/cpu/isa/formats_k.inl"
 // Last:
 #include "backends/cpu/isa/matmul.inl"
+#include "backends/cpu/isa/limits.inl"
 
 namespace lm::cpu {
 namespace {
@@ -41,6 +42,9 @@ constexpr Kernels kernels_named(const char* name) {
       .soft_cap = soft_cap,
       .softmax_part = softmax_part,
       .weighted_sum = weighted_sum,
+      .read_memory = read_memory,
+      .dot_bytes = dot_bytes,
+      .multiply_floats = multiply_floats,
   };
 }
 

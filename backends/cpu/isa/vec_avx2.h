@@ -168,7 +168,13 @@ inline I dot_u6(I acc, const I* w, const int8_t* x) {
   for (int j = 0; j < 4; ++j) acc = dot_words(acc, w[j], x + 4 * j);
   return acc;
 }
+inline I dot_step(I acc, I w, const int8_t* x) {
+  return dot_words(acc, w, x);
+}
 #else
+inline I dot_step(I acc, I w, const int8_t* x) {
+  return _mm256_add_epi16(acc, _mm256_maddubs_epi16(w, words_of(x)));
+}
 inline I widen_pairs(I a) {
   return _mm256_madd_epi16(a, _mm256_set1_epi16(1));
 }

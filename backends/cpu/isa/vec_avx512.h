@@ -139,6 +139,9 @@ inline I dot_words(I acc, I w, const int8_t* x) {
   __builtin_memcpy(&word, x, 4);
   return _mm512_dpbusd_epi32(acc, w, _mm512_set1_epi32(word));
 }
+inline I dot_step(I acc, I w, const int8_t* x) {
+  return dot_words(acc, w, x);
+}
 inline I dot_u4(I acc, const I* w, const int8_t* x) {
   for (int j = 0; j < 8; ++j) acc = dot_words(acc, w[j], x + 4 * j);
   return acc;

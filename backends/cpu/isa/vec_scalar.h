@@ -150,6 +150,10 @@ inline int32_t dot4_signed(I w, const int8_t* x) {
   for (int i = 0; i < 4; ++i) sum += int8_t((w >> (8 * i)) & 0xFF) * x[i];
   return sum;
 }
+// The innermost step of every integer dot: 4 products in each lane, not yet in their final order.
+inline I dot_step(I acc, I w, const int8_t* x) {
+  return acc + I(dot4_unsigned(w, x));
+}
 // acc + 8 words (32 weights) of 4 bits; 8 words of signed bytes; acc + 4 words (16) of 6 bits.
 inline I dot_u4(I acc, const I* w, const int8_t* x) {
   int32_t sum = int32_t(acc);

@@ -1,0 +1,207 @@
+// llm bench — how fast a model runs here, and how fast it could.
+#include <algorithm>
+#include <cmath>
+#include <iomanip>
+#include <sstream>
+
+#include "engine/cli/command.h"
+#include "engine/cli/model_options.h"
+#include "engine/cli/terminal.h"
+#include "engine/core/text.h"
+#include "engine/tools/bench.h"
+
+namespace lm::cli {
+namespace {
+
+constexpr int64_t kMaxTokens = 1 << 20, kMaxSequences = 256, kMaxListed = 64;
+constexpr int kMaxRepetitions = 1000;
+
+// "128,512" as numbers in a range.
+Result<std::vector<int>> integers_in(std::string_view list, int64_t least, int64_t most) {
+  std::vector<int> numbers;
+  for (size_t start = 0; start <= list.size();) {
+    const size_t end = std::min(list.find(',', start), list.size());
+    numbers.push_back(int(LM_TRY(integer_in(list.substr(start, end - start), least, most))));
+    start = end + 1;
+  }
+  if (int64_t(numbers.size()) <= kMaxListed) return numbers;
+  return Error{ErrorCode::bad_request,
+               concat("expected at most ", kMaxListed, " numbers, found ", numbers.size())};
+}
+
+std::string fixed(double value, int decimals, int width = 0) {
+  std::ostringstream out;
+  out << std::fixed << std::setprecision(decimals) << std::setw(width) << value;
+  return std::move(out).str();
+}
+
+std::string speed(double tokens_per_second) {
+  return fixed(tokens_per_second, tokens_per_second < 100 ? 2 : 1, 9);
+}
+
+std::string percent(double fraction) {
+  return fraction > 0 ? fixed(100 * fraction, 1, 7) + " %" : "        ?";
+}
+
+std::string padded(std::string text, size_t width) {
+  if (text.size() < width) text.resize(width, ' ');
+  return text;
+}
+
+// What is known before the model is loaded.
+std::string preview(const BenchPlan& plan, const BenchDevice& device) {
+  const DeviceLimits& limits = device.limits;
+  std::string text =
+      concat("model    ", printable(plan.model), ", ", plan.type, ": weights ",
+             human_bytes(plan.cost.file_bytes()), ", of which a token reads ",
+             human_bytes(plan.cost.bytes_per_token()), "; KV cache ", human_bytes(plan.kv_bytes),
+             " for ", plan.max_seqs, " x ", plan.n_ctx, " tokens\n");
+  if (limits.read_bytes_per_second == 0) return concat(text, "machine  ", device.name, "\n");
+  text += concat("machine  ", device.name, ", ", device.isa, ", ", device.n_threads,
+                 device.n_threads == 1 ? " thread" : " threads", ": reads ",
+                 fixed(limits.read_bytes_per_second / 1e9, 1), " GB/s, int8 ",
+                 fixed(limits.int8_ops_per_second / 1e9, 0), " Gop/s, f32 ",
+                 fixed(limits.f32_flops_per_second / 1e9, 0), " GFLOP/s\n");
+  const char* separator = "at best  ";
+  for (const BenchTest& test : plan.tests) {
+    text += concat(separator, test.name(), " ", fixed(plan.best(test, limits), 1), " t/s");
+    separator = ", ";
+  }
+  return text + "\n";
+}
+
+Json preview_json(const BenchPlan& plan, const BenchDevice& device) {
+  Json object = bench_json(plan, device, {});
+  object["weight_bytes_per_token"] = plan.cost.bytes_per_token();
+  object["weight_bytes"] = plan.cost.file_bytes();
+  object["kv_bytes"] = plan.kv_bytes;
+  for (const char* key : {"results", "load_seconds", "peak_rss_bytes"}) object.erase(key);
+  for (const BenchTest& test : plan.tests) {
+    object["at_best"][test.name()] = plan.best(test, device.limits);
+  }
+  return object;
+}
+
+class BenchCommand final : public Command {
+ public:
+  std::string_view name() const override { return "bench"; }
+  std::string_view summary() const override {
+    return "how fast a model runs, and how fast it could";
+  }
+
+  void declare(Options& options) override;
+  Result<ExitStatus> run(const Context& context) override;
+
+ private:
+  void list(Options& options, std::string_view names, std::vector<int>& target, int64_t least,
+            int64_t most, std::string_view help);
+  Status resolve();
+  void write_table(const Context& context, const BenchResult& result);
+
+  ModelOptions model_;
+  BenchOptions wanted_;
+  std::optional<std::string> shape_, type_, save_;
+  bool dry_run_ = false, json_ = false;
+  bool table_started_ = false;
+};
+
+void BenchCommand::list(Options& options, std::string_view names, std::vector<int>& target,
+                        int64_t least, int64_t most, std::string_view help) {
+  options.value(
+      names, "N[,N...]",
+      [&target, least, most](std::string_view word) -> Status {
+        target = LM_TRY(integers_in(word, least, most));
+        return ok();
+      },
+      help);
+}
+
+void BenchCommand::declare(Options& options) {
+  std::string shapes, types;
+  for (const ModelShape& shape : known_shapes()) shapes += concat(" ", shape.name);
+  for (const std::string_view type : known_recipes()) types += concat(" ", type);
+  options.group("Tests");
+  list(options, "-p", wanted_.prompts, 0, kMaxTokens,
+       "prompt tokens; 0: no such test (default: 512)");
+  list(options, "-n", wanted_.generations, 0, kMaxTokens,
+       "generated tokens; 0: no such test (default: 128)");
+  list(options, "-d,--depth", wanted_.depths, 0, kMaxTokens,
+       "tokens in the context when a test begins (default: 0)");
+  list(options, "-b,--sequences", wanted_.sequences, 1, kMaxSequences,
+       "sequences generated at once; their speeds are added (default: 1)");
+  options.integer("-r,--repetitions", "N", wanted_.repetitions, 1, kMaxRepetitions,
+                  "times that each test runs, after one that does not count (default: 5)");
+  options.flag("--dry-run", dry_run_,
+               "only what the model needs and could reach, without loading it");
+  options.flag("--json", json_,
+               "one object: model, type, weight_bytes_per_token, threads, device, isa, limits, "
+               "results, load_seconds, peak_rss_bytes");
+  model_.declare(options);
+  options.group("Random weights instead of a model");
+  options.text("--shape", "NAME", shape_, concat("the shape of a known model:", shapes));
+  options.text("--type", "TYPE", type_,
+               concat("how its weights are stored, a mix or one type (default: q4_K_M):", types));
+  options.text("--save", "FILE", save_, "write them to a GGUF file, and end");
+}
+
+// From the options to what the tool wants. Everything that can be refused is refused here.
+Status BenchCommand::resolve() {
+  if (!shape_ && (type_ || save_)) {
+    return with_hint(
+        Error{ErrorCode::bad_request,
+              concat("expected --shape with ", type_ ? "--type" : "--save", ", found none")},
+        "--type and --save are about random weights; a model file has its own types");
+  }
+  if (shape_) {
+    wanted_.synthetic = SyntheticModel{.shape = LM_TRY(find_shape(*shape_)),
+                                       .recipe = type_ ? *type_ : std::string_view("q4_K_M")};
+    LM_TRY(make_tensors(*wanted_.synthetic->shape, wanted_.synthetic->recipe));
+    model_.model.path = *shape_;  // in place of a file
+  }
+  wanted_.instance = LM_TRY(model_.instance_options());
+  return ok();
+}
+
+Result<ExitStatus> BenchCommand::run(const Context& context) {
+  LM_TRY(resolve());
+  if (save_) {
+    LM_TRY(save_synthetic(*wanted_.synthetic, *save_));
+    return ExitStatus::ok;
+  }
+  const BenchPlan plan = LM_TRY(plan_bench(wanted_));
+  const BenchDevice device = LM_TRY(measure_device(context.registry, wanted_.instance));
+  if (dry_run_) {
+    context.out.write(json_ ? dump_json(preview_json(plan, device)) + "\n" : preview(plan, device));
+    return ExitStatus::ok;
+  }
+  if (!json_) context.out.write(preview(plan, device));
+  const Status fits = check_memory(wanted_, plan, device);
+  if (!fits.ok()) {
+    return with_hint(fits.error(), "fewer or shorter sequences, --kv q8_0, or a smaller model");
+  }
+  const BenchReport report =
+      LM_TRY(run_bench(context.registry, wanted_, plan, device, [&](const BenchResult& result) {
+        if (!json_) write_table(context, result);
+      }));
+  context.out.write(json_ ? dump_json(bench_json(plan, device, report)) + "\n"
+                          : concat("\nloaded in ", fixed(report.load_seconds, 2),
+                                   " s, peak memory ", human_bytes(report.peak_rss), "\n"));
+  return ExitStatus::ok;
+}
+
+void BenchCommand::write_table(const Context& context, const BenchResult& result) {
+  std::string text;
+  if (!table_started_) text = "\ntest            median t/s       min       max  of limit\n";
+  table_started_ = true;
+  context.out.write(concat(text, padded(result.test.name(), 17), speed(result.median), " ",
+                           speed(result.min), " ", speed(result.max), " ", percent(result.fraction),
+                           "\n"));
+}
+
+}  // namespace
+
+std::unique_ptr<Command> make_bench_command() {
+  return std::make_unique<BenchCommand>();
+}
+
+}  // namespace lm::cli

@@ -1,0 +1,62 @@
+#include "engine/tools/bench_steps.h"
+
+#include <algorithm>
+
+#include "engine/core/text.h"
+
+namespace lm {
+
+BenchSteps::BenchSteps(Instance& instance, int n_seqs) : instance_(&instance) {
+  for (int s = 0; s < n_seqs; ++s) tables_.emplace_back(instance.pool());
+  // A linear congruential walk through the vocabulary (Numerical Recipes' constants).
+  const uint32_t n_vocab = uint32_t(std::max(instance.config().n_vocab, 1));
+  uint32_t state = 1;
+  tokens_.resize(size_t(instance.max_step_tokens() + n_seqs));
+  for (TokenId& token : tokens_) {
+    state = state * 1664525 + 1013904223;
+    token = TokenId((state >> 8) % n_vocab);
+  }
+  rows_.resize(size_t(n_seqs));
+}
+
+Status BenchSteps::reserve(int n_tokens) {
+  for (BlockTable& table : tables_) {
+    if (!table.grow(n_tokens)) {
+      return Error{ErrorCode::out_of_memory,
+                   concat("expected a KV cache for ", tables_.size(), " sequences of ", n_tokens,
+                          " tokens, found less memory")};
+    }
+  }
+  return ok();
+}
+
+Status BenchSteps::prompt(int position, int n) {
+  for (const BlockTable& table : tables_) {
+    for (int done = 0; done < n;) {
+      const int step = std::min(n - done, instance_->max_step_tokens());
+      const bool last = done + step == n;
+      const StepRow row{.tokens = std::span(tokens_).first(size_t(step)),
+                        .first_position = position + done,
+                        .table = &table,
+                        .n_logits = last ? 1 : 0};
+      LM_TRY(instance_->step({&row, 1}));
+      done += step;
+    }
+  }
+  return ok();
+}
+
+Status BenchSteps::generate(int position, int n) {
+  for (int i = 0; i < n; ++i) {
+    for (size_t s = 0; s < tables_.size(); ++s) {
+      const size_t at = (size_t(i) + s) % tokens_.size();
+      rows_[s] = {.tokens = std::span(tokens_).subspan(at, 1),
+                  .first_position = position + i,
+                  .table = &tables_[s]};
+    }
+    LM_TRY(instance_->step(rows_));
+  }
+  return ok();
+}
+
+}  // namespace lm
