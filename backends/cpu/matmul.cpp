@@ -20,6 +20,11 @@ int64_t n_panels(const Context& context, const MatrixView& weight) {
   return (weight.m + context.kernels.lanes - 1) / context.kernels.lanes;
 }
 
+// A native matrix that is unpacked in cache: one panel at a time, for as many columns as possible.
+bool is_unpacked(const Context& context, const MatrixView& weight) {
+  return is_native(context, weight) && *native_format(weight.dtype) >= WeightFormat::iq1_S;
+}
+
 // What one piece of work computes: columns [column, column + n_columns) of panels [panel, ..).
 struct Piece {
   int64_t panel = 0;
@@ -55,7 +60,7 @@ int64_t source_row(const MatmulJob& job, int64_t i) {
 void multiply_native(const Context& context, const MatmulJob& job, const Piece& piece) {
   const MatrixView& weight = job.weight;
   const bool quantized = reads_quantized(context, weight);
-  const void* x[kColumnTile];
+  const void* x[kMostColumns];
   for (int c = 0; c < piece.n_columns; ++c) {
     const int64_t row = source_row(job, piece.column + c);
     x[c] = quantized ? static_cast<const void*>(job.quantized + row * (weight.k / 32))
@@ -99,7 +104,7 @@ void multiply_decoded(const Context& context, const MatmulJob& job, const Piece&
   for (int64_t first = 0; first < job.weight.k || first == 0; first += kDecodedColumns) {
     const int64_t n = std::min<int64_t>(kDecodedColumns, job.weight.k - first);
     decode_panel(job.weight, piece.panel, lanes, first, n, rows, tile);
-    const void* x[kDecodedColumnTile];
+    const void* x[kMostColumns];
     for (int c = 0; c < piece.n_columns; ++c) {
       x[c] = job.x + source_row(job, piece.column + c) * job.x_stride + first;
     }
@@ -122,7 +127,7 @@ void multiply_decoded(const Context& context, const MatmulJob& job, const Piece&
 void run_piece(const Context& context, const MatmulJob& job, int64_t panel, int panels,
                float* scratch) {
   const bool native = is_native(context, job.weight);
-  const int tile = native ? kColumnTile : kDecodedColumnTile;
+  const int tile = native && !is_unpacked(context, job.weight) ? kColumnTile : kMostColumns;
   const int lanes = context.kernels.lanes;
   Piece piece{.panel = panel, .n_panels = panels, .acc = scratch};
   for (; piece.column < job.n; piece.column += tile) {
@@ -130,7 +135,7 @@ void run_piece(const Context& context, const MatmulJob& job, int64_t panel, int 
     if (native) {
       multiply_native(context, job, piece);
     } else {
-      multiply_decoded(context, job, piece, scratch + kDecodedColumnTile * lanes);
+      multiply_decoded(context, job, piece, scratch + kMostColumns * lanes);
     }
     store(job, piece, lanes);
   }
@@ -141,7 +146,7 @@ void run_item(const Context& context, const MatmulJob& job, int64_t item, int th
   const int64_t first = item * job.panels_per_item;
   const int panels =
       int(std::min<int64_t>(job.panels_per_item, n_panels(context, job.weight) - first));
-  if (is_native(context, job.weight)) {
+  if (is_native(context, job.weight) && !is_unpacked(context, job.weight)) {
     run_piece(context, job, first, panels, scratch);
   } else {
     for (int p = 0; p < panels; ++p) run_piece(context, job, first + p, 1, scratch);
@@ -151,8 +156,8 @@ void run_item(const Context& context, const MatmulJob& job, int64_t item, int th
 }  // namespace
 
 int64_t matmul_scratch_floats(int lanes) {
-  static_assert(kColumnTile * kPanelGroup <= kDecodedColumnTile);
-  return int64_t(kDecodedColumnTile) * lanes + kDecodedColumns + kDecodedColumns * lanes;
+  static_assert(kColumnTile * kPanelGroup <= kMostColumns);
+  return int64_t(kMostColumns) * lanes + kDecodedColumns + kDecodedColumns * lanes;
 }
 
 MatrixView matrix_view(const Context& context, Tensor weight, int64_t index) {

@@ -38,6 +38,15 @@ constexpr NativeType kNativeTypes[] = {
     {DType::iq4_NL, WeightFormat::iq4_NL, {{{2, 1}, {4, 4}}}},
     {DType::mxfp4, WeightFormat::mxfp4, {{{1, 1}, {4, 4}}}},
     {DType::iq4_XS, WeightFormat::iq4_XS, {{{2, 2}, {4, 33}}}},
+    {DType::iq1_S, WeightFormat::iq1_S, {{{2, 1}, {4, 12}}}},
+    {DType::iq1_M, WeightFormat::iq1_M, {{{4, 14}}}},
+    {DType::iq2_XXS, WeightFormat::iq2_XXS, {{{2, 1}, {4, 16}}}},
+    {DType::iq2_XS, WeightFormat::iq2_XS, {{{2, 1}, {4, 18}}}},
+    {DType::iq2_S, WeightFormat::iq2_S, {{{2, 1}, {4, 20}}}},
+    {DType::iq3_XXS, WeightFormat::iq3_XXS, {{{2, 1}, {4, 24}}}},
+    {DType::iq3_S, WeightFormat::iq3_S, {{{2, 1}, {4, 27}}}},
+    {DType::tq1_0, WeightFormat::tq1_0, {{{4, 13}, {2, 1}}}},
+    {DType::tq2_0, WeightFormat::tq2_0, {{{4, 16}, {2, 1}}}},
 };
 
 const NativeType* native_type(DType type) {

@@ -14,7 +14,6 @@ inline constexpr int kQueryRows = 8;    // rows of a sequence that share one pas
 inline constexpr int kColumnTile = 16;  // columns of a matmul between two stores of its results
 inline constexpr int kPanelGroup = 4;   // panels of a weight in one piece of work
 inline constexpr int kDecodedColumns = 256;     // K-columns of a panel decoded to f32 at a time
-inline constexpr int kDecodedColumnTile = 256;  // columns of activations that reuse them
 
 // Rows [first, first + n) of sequence `seq`, which read the same keys.
 struct QueryTile {

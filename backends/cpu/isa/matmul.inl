@@ -81,5 +81,44 @@ void matmul(const Matmul& op) {
   for (; column < op.n_cols; ++column) matmul_columns<Format, 1>(op, column);
 }
 
+// Steps kSub, kSub + 1, ... of a block, as blocks of FormatUnpacked.
+template <class Format, int kSub = 0>
+void unpack_block(const uint8_t* block, uint8_t* out) {
+  typename Format::Step step;
+  Format::template unpack<kSub>(block, step);
+  FormatUnpacked::store(step, out + kSub * FormatUnpacked::kBlockBytes);
+  if constexpr (kSub + 1 < Format::kStepsPerBlock) unpack_block<Format, kSub + 1>(block, out);
+}
+
+// Formats that cost more to unpack than to multiply: every block is unpacked once, in the first
+// level of cache, for all columns.
+template <class Format>
+void matmul_unpacked(const Matmul& op) {
+  constexpr int kSteps = Format::kStepsPerBlock, kBlock = kSteps * Format::kStep;
+  alignas(64) uint8_t unpacked[kSteps * FormatUnpacked::kBlockBytes];
+  const void* x[kMostColumns];
+  if (op.k == 0) return matmul<FormatUnpacked>(op);
+  for (int panel = 0; panel < op.n_panels; ++panel) {
+    const uint8_t* block = op.panels + panel * op.panel_bytes;
+    Matmul part = op;
+    part.panels = unpacked;
+    part.n_panels = 1;
+    part.k = kBlock;
+    part.x = x;
+    part.acc = op.acc + panel * kLanes;
+    for (int64_t b = 0; b < op.k / kBlock; ++b, block += Format::kBlockBytes) {
+      for (int i = 0; i < Format::kBlockBytes; i += 64) {
+        __builtin_prefetch(block + kPrefetchBytes + i);
+      }
+      unpack_block<Format>(block, unpacked);
+      for (int c = 0; c < op.n_cols; ++c) {
+        x[c] = static_cast<const ActBlock*>(op.x[c]) + b * kSteps;
+      }
+      matmul<FormatUnpacked>(part);
+      part.resume = true;
+    }
+  }
+}
+
 }  // namespace
 }  // namespace lm::cpu

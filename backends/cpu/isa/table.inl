@@ -9,9 +9,11 @@
 #include "backends/cpu/isa/formats.inl"
 // The K formats reuse parts of the basic ones.
 #include "backends/cpu/isa/formats_k.inl"
+// The code-book formats reuse parts of both.
+#include "backends/cpu/isa/formats_codebook.inl"
 // Last:
-#include "backends/cpu/isa/matmul.inl"
 #include "backends/cpu/isa/limits.inl"
+#include "backends/cpu/isa/matmul.inl"
 
 namespace lm::cpu {
 namespace {
@@ -20,11 +22,31 @@ constexpr Kernels kernels_named(const char* name) {
   return {
       .name = name,
       .lanes = kLanes,
-      .matmul = {matmul<FormatF32>, matmul<FormatF16>, matmul<FormatBf16>, matmul<FormatQ4_0>,
-                 matmul<FormatQ4_1>, matmul<FormatQ5_0>, matmul<FormatQ5_1>, matmul<FormatQ8_0>,
-                 matmul<FormatQ2_K>, matmul<FormatQ3_K>, matmul<FormatQ4_K>, matmul<FormatQ5_K>,
-                 matmul<FormatQ6_K>, matmul<FormatIq4_NL>, matmul<FormatIq4_XS>,
-                 matmul<FormatMxfp4>},
+      .matmul = {matmul<FormatF32>,
+                 matmul<FormatF16>,
+                 matmul<FormatBf16>,
+                 matmul<FormatQ4_0>,
+                 matmul<FormatQ4_1>,
+                 matmul<FormatQ5_0>,
+                 matmul<FormatQ5_1>,
+                 matmul<FormatQ8_0>,
+                 matmul<FormatQ2_K>,
+                 matmul<FormatQ3_K>,
+                 matmul<FormatQ4_K>,
+                 matmul<FormatQ5_K>,
+                 matmul<FormatQ6_K>,
+                 matmul<FormatIq4_NL>,
+                 matmul<FormatIq4_XS>,
+                 matmul<FormatMxfp4>,
+                 matmul_unpacked<FormatIq1_S>,
+                 matmul_unpacked<FormatIq1_M>,
+                 matmul_unpacked<FormatIq2_XXS>,
+                 matmul_unpacked<FormatIq2_XS>,
+                 matmul_unpacked<FormatIq2_S>,
+                 matmul_unpacked<FormatIq3_XXS>,
+                 matmul_unpacked<FormatIq3_S>,
+                 matmul_unpacked<FormatTq1_0>,
+                 matmul_unpacked<FormatTq2_0>},
       .quantize = quantize,
       .rms_norm = rms_norm,
       .silu = silu,

@@ -39,6 +39,10 @@ inline void f_store_n(float* p, F a, int64_t n) {
 inline F f_load_f16(const void* p) {
   return _mm256_cvtph_ps(_mm_loadu_si128(static_cast<const __m128i*>(p)));
 }
+inline F f_from_half_bits(I a) {
+  const __m256i halves = _mm256_permute4x64_epi64(_mm256_packus_epi32(a, a), 0x08);
+  return _mm256_cvtph_ps(_mm256_castsi256_si128(halves));
+}
 inline F f_load_bf16(const void* p) {
   const __m128i halves = _mm_loadu_si128(static_cast<const __m128i*>(p));
   return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(halves), 16));
@@ -120,6 +124,9 @@ inline I i_and(I a, I b) {
 inline I i_or(I a, I b) {
   return _mm256_or_si256(a, b);
 }
+inline I i_xor(I a, I b) {
+  return _mm256_xor_si256(a, b);
+}
 inline I i_max(I a, I b) {
   return _mm256_max_epi32(a, b);
 }
@@ -168,6 +175,9 @@ inline I dot_u6(I acc, const I* w, const int8_t* x) {
   for (int j = 0; j < 4; ++j) acc = dot_words(acc, w[j], x + 4 * j);
   return acc;
 }
+inline I dot_u7(I acc, const I* w, const int8_t* x) {
+  return dot_u6(acc, w, x);
+}
 inline I dot_step(I acc, I w, const int8_t* x) {
   return dot_words(acc, w, x);
 }
@@ -203,15 +213,28 @@ inline I dot_u6(I acc, const I* w, const int8_t* x) {
   };
   return i_add(acc, i_add(widen_pairs(pair(0)), widen_pairs(pair(2))));
 }
+// One stays exact: 2 · 126 · 127 = 32004.
+inline I dot_u7(I acc, const I* w, const int8_t* x) {
+  for (int j = 0; j < 4; ++j) {
+    acc = i_add(acc, widen_pairs(_mm256_maddubs_epi16(w[j], words_of(x + 4 * j))));
+  }
+  return acc;
+}
 #endif
 
-inline I spread_bits(I bits, int j) {
+inline I byte_mask(I bits, int j) {
   const I byte = _mm256_setr_epi32(0, 0x04040404, 0x08080808, 0x0C0C0C0C, 0, 0x04040404, 0x08080808,
                                    0x0C0C0C0C);
   const I copies =
       _mm256_shuffle_epi8(bits, _mm256_add_epi8(byte, _mm256_set1_epi8(int8_t(j / 2))));
   const I mask = _mm256_set1_epi32(j % 2 == 0 ? 0x08040201 : int32_t(0x80402010));
-  return i_and(_mm256_cmpeq_epi8(i_and(copies, mask), mask), _mm256_set1_epi8(0x10));
+  return _mm256_cmpeq_epi8(i_and(copies, mask), mask);
+}
+inline I spread_bits(I bits, int j) {
+  return i_and(byte_mask(bits, j), _mm256_set1_epi8(0x10));
+}
+inline I gather(const void* table, I index) {
+  return _mm256_i32gather_epi32(static_cast<const int*>(table), index, 4);
 }
 inline I lookup(const int8_t* table, I index) {
   const __m128i entries = _mm_loadu_si128(reinterpret_cast<const __m128i*>(table));

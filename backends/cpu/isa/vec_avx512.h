@@ -37,6 +37,9 @@ inline void f_store_n(float* p, F a, int64_t n) {
 inline F f_load_f16(const void* p) {
   return _mm512_cvtph_ps(_mm256_loadu_si256(static_cast<const __m256i*>(p)));
 }
+inline F f_from_half_bits(I a) {
+  return _mm512_cvtph_ps(_mm512_cvtepi32_epi16(a));
+}
 inline F f_load_bf16(const void* p) {
   const __m256i halves = _mm256_loadu_si256(static_cast<const __m256i*>(p));
   return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(halves), 16));
@@ -114,6 +117,9 @@ inline I i_and(I a, I b) {
 inline I i_or(I a, I b) {
   return _mm512_or_si512(a, b);
 }
+inline I i_xor(I a, I b) {
+  return _mm512_xor_si512(a, b);
+}
 inline I i_max(I a, I b) {
   return _mm512_max_epi32(a, b);
 }
@@ -157,13 +163,26 @@ inline I dot_u6(I acc, const I* w, const int8_t* x) {
   for (int j = 0; j < 4; ++j) acc = dot_words(acc, w[j], x + 4 * j);
   return acc;
 }
+inline I dot_u7(I acc, const I* w, const int8_t* x) {
+  return dot_u6(acc, w, x);
+}
 
-inline I spread_bits(I bits, int j) {
+// The bytes whose bit is set: byte b of a lane has bit 4j + b.
+inline __mmask64 bytes_with_bit(I bits, int j) {
   const __m128i lanes = _mm_setr_epi32(0, 0x04040404, 0x08080808, 0x0C0C0C0C);
   const __m128i byte = _mm_add_epi8(lanes, _mm_set1_epi8(int8_t(j / 2)));
   const I copies = _mm512_shuffle_epi8(bits, _mm512_broadcast_i32x4(byte));
   const I mask = i_set(j % 2 == 0 ? 0x08040201 : int32_t(0x80402010));
-  return _mm512_maskz_set1_epi8(_mm512_test_epi8_mask(copies, mask), 0x10);
+  return _mm512_test_epi8_mask(copies, mask);
+}
+inline I byte_mask(I bits, int j) {
+  return _mm512_movm_epi8(bytes_with_bit(bits, j));
+}
+inline I spread_bits(I bits, int j) {
+  return _mm512_maskz_set1_epi8(bytes_with_bit(bits, j), 0x10);
+}
+inline I gather(const void* table, I index) {
+  return _mm512_i32gather_epi32(index, table, 4);
 }
 inline I lookup(const int8_t* table, I index) {
   const __m128i entries = _mm_loadu_si128(reinterpret_cast<const __m128i*>(table));

@@ -2,6 +2,7 @@
 // What each word means is defined here; the other vec_*.h say the same for more lanes. `I` is
 // 32 bits a lane: an int, or four bytes of a row. f_fma is fused only where the hardware does it.
 #pragma once
+#include <cstddef>
 #include <cstdint>
 
 #include "quant/codebooks.h"
@@ -34,6 +35,9 @@ inline F f_load_f16(const void* p) {
   uint16_t h;
   __builtin_memcpy(&h, p, 2);
   return f16_to_f32(h);
+}
+inline F f_from_half_bits(I a) {  // in the low 16 bits
+  return f16_to_f32(uint16_t(a));
 }
 inline F f_load_bf16(const void* p) {
   uint16_t h;
@@ -120,6 +124,9 @@ inline I i_and(I a, I b) {
 inline I i_or(I a, I b) {
   return a | b;
 }
+inline I i_xor(I a, I b) {
+  return a ^ b;
+}
 inline I i_max(I a, I b) {
   return int32_t(a) > int32_t(b) ? a : b;
 }
@@ -170,12 +177,25 @@ inline I dot_u6(I acc, const I* w, const int8_t* x) {
   for (int j = 0; j < 4; ++j) sum += dot4_unsigned(w[j], x + 4 * j);
   return I(sum);
 }
+// Likewise 4 words (16) of 1..126.
+inline I dot_u7(I acc, const I* w, const int8_t* x) {
+  return dot_u6(acc, w, x);
+}
 
-// 0x10 in byte b where bit 4j + b of the lane is set.
+// 0xFF, or 0x10, in byte b where bit 4j + b of the lane is set.
+inline I byte_mask(I bits, int j) {
+  I mask = 0;
+  for (int b = 0; b < 4; ++b) mask |= (bits >> (4 * j + b) & 1) * 0xFF << (8 * b);
+  return mask;
+}
 inline I spread_bits(I bits, int j) {
-  I spread = 0;
-  for (int b = 0; b < 4; ++b) spread |= (bits >> (4 * j + b) & 1) << (8 * b + 4);
-  return spread;
+  return byte_mask(bits, j) & 0x10101010;
+}
+// Word `index` of a table.
+inline I gather(const void* table, I index) {
+  I word;
+  __builtin_memcpy(&word, static_cast<const uint8_t*>(table) + size_t(index) * 4, 4);
+  return word;
 }
 // The table's entry for each byte, an index 0..15.
 inline I lookup(const int8_t* table, I index) {

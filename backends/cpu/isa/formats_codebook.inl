@@ -1,0 +1,299 @@
+// backends/cpu/isa/formats_codebook.inl — formats whose weights must be looked up or taken apart:
+// the IQ code books and the ternary formats. Each unpacks a step of K to the same bytes and scales;
+// matmul_unpacked (matmul.inl) does that once for all columns. Layouts: quant/blocks.h.
+
+namespace lm::cpu {
+namespace {
+
+// w = scale · (q - 64), q in 2..126, one scale for each half of a step. What the formats below are
+// unpacked to, and the layout of that in memory.
+struct FormatUnpacked : IntFormat {
+  static constexpr int kStepsPerBlock = 1, kBlockBytes = 10 * kWord;
+  struct Step {
+    I w[8];
+    F scale_lo, scale_hi;
+  };
+  static void store(const Step& s, uint8_t* block) {
+    for (int j = 0; j < 8; ++j) i_store(block + j * kWord, s.w[j]);
+    i_store(block + 8 * kWord, f_bits(s.scale_lo));
+    i_store(block + 9 * kWord, f_bits(s.scale_hi));
+  }
+  template <int>
+  static void unpack(const uint8_t* block, Step& s) {
+    for (int j = 0; j < 8; ++j) s.w[j] = i_load(block + j * kWord);
+    s.scale_lo = i_bits(i_load(block + 8 * kWord));
+    s.scale_hi = i_bits(i_load(block + 9 * kWord));
+  }
+  static F apply(const Step& s, const ActBlock& x, F acc) {
+    const F lo = f_from_i(dot_u7(i_set(2 * x.minus_lo_32), s.w, x.q));
+    const F hi = f_from_i(dot_u7(i_set(2 * x.minus_hi_32), s.w + 4, x.q + 16));
+    return f_fma(f_fma(lo, s.scale_lo, f_mul(hi, s.scale_hi)), f_set(x.d), acc);
+  }
+};
+
+struct CodebookFormat : IntFormat {
+  static constexpr int kStepsPerBlock = 8;
+  using Step = FormatUnpacked::Step;
+};
+
+// Byte (16 bits) kIndex of a run of words in every lane.
+template <int kIndex>
+I byte_at(const uint8_t* words) {
+  return i_and(i_shr<kIndex % 4 * 8>(i_load(words + kIndex / 4 * kWord)), i_set(0xFF));
+}
+template <int kIndex>
+I half_at(const uint8_t* words) {
+  return i_and(i_shr<kIndex % 2 * 16>(i_load(words + kIndex / 2 * kWord)), i_set(0xFFFF));
+}
+
+// d · (2 · four_bits + 1)
+F odd_scale(F d, I bits) {
+  return f_mul(d, f_from_i(i_add(i_shl<1>(bits), i_set(1))));
+}
+F scaled_half(const uint8_t* half, float factor) {
+  return f_mul(f_load_f16(half), f_set(factor));
+}
+
+// 64 + m, or 64 - m where bit 4j + b of `signs` is set, for the bytes b of magnitudes <= 62.
+I signed_bytes(I magnitudes, I signs, int j) {
+  const I negative = i_and(magnitudes, byte_mask(signs, j));
+  return i_sub(i_add(magnitudes, i_set(0x40404040)), i_shl<1>(negative));
+}
+
+// Four groups of seven bits become bytes whose eighth bit makes the number of ones even.
+I even_signs(I seven) {
+  const I pairs = i_xor(seven, i_shr<1>(seven));
+  const I fours = i_xor(pairs, i_shr<2>(pairs));
+  const I odd = i_xor(i_xor(fours, i_shr<4>(pairs)), i_shr<6>(seven));  // bits 0, 7, 14, 21
+  const I first = i_or(i_and(seven, i_set(0x7F)), i_and(i_shl<7>(odd), i_set(0x80)));
+  const I second = i_or(i_and(i_shl<1>(seven), i_set(0x7F00)), i_and(i_shl<8>(odd), i_set(0x8000)));
+  const I third =
+      i_or(i_and(i_shl<2>(seven), i_set(0x7F0000)), i_and(i_shl<9>(odd), i_set(0x800000)));
+  const I fourth = i_or(i_and(i_shl<3>(seven), i_set(0x7F000000)),
+                        i_and(i_shl<10>(odd), i_set(int32_t(0x80000000))));
+  return i_or(i_or(first, second), i_or(third, fourth));
+}
+
+// Words 2r and 2r + 1 of a step: row `index` of a grid of eight bytes.
+template <class Grid>
+void signed_row_of_8(const Grid& grid, I index, I signs, int r, I* w) {
+  const I word = i_shl<1>(index);
+  w[2 * r] = signed_bytes(gather(grid.rows, word), signs, 2 * r);
+  w[2 * r + 1] = signed_bytes(gather(grid.rows, i_add(word, i_set(1))), signs, 2 * r + 1);
+}
+
+struct FormatIq2_XXS : CodebookFormat {
+  static constexpr int kBlockBytes = 66 * kLanes;
+  template <int kSub>
+  static void unpack(const uint8_t* block, Step& s) {
+    const uint8_t* indices = block + 2 * kLanes + 2 * kSub * kWord;
+    const I packed = i_load(indices + kWord), signs = even_signs(packed);
+    signed_row_of_8(kIq2XxsGrid, byte_at<0>(indices), signs, 0, s.w);
+    signed_row_of_8(kIq2XxsGrid, byte_at<1>(indices), signs, 1, s.w);
+    signed_row_of_8(kIq2XxsGrid, byte_at<2>(indices), signs, 2, s.w);
+    signed_row_of_8(kIq2XxsGrid, byte_at<3>(indices), signs, 3, s.w);
+    s.scale_lo = s.scale_hi = odd_scale(scaled_half(block, 0.125f), i_shr<28>(packed));
+  }
+};
+
+// Two scales of four bits in a byte, for the halves of a step.
+template <int kSub>
+void two_scales(F d, const uint8_t* scales, FormatUnpacked::Step& s) {
+  const I both = byte_at<kSub>(scales);
+  s.scale_lo = odd_scale(d, i_and(both, i_set(15)));
+  s.scale_hi = odd_scale(d, i_shr<4>(both));
+}
+
+struct FormatIq2_XS : CodebookFormat {
+  static constexpr int kBlockBytes = 74 * kLanes;
+  template <int kSub>
+  static void unpack(const uint8_t* block, Step& s) {
+    const uint8_t* words = block + 2 * kLanes;
+    const I q[4] = {half_at<4 * kSub>(words), half_at<4 * kSub + 1>(words),
+                    half_at<4 * kSub + 2>(words), half_at<4 * kSub + 3>(words)};
+    const I low = i_or(i_shr<9>(q[0]), i_shl<7>(i_shr<9>(q[1])));
+    const I high = i_or(i_shl<14>(i_shr<9>(q[2])), i_shl<21>(i_shr<9>(q[3])));
+    const I signs = even_signs(i_or(low, high));
+    for (int r = 0; r < 4; ++r) {
+      signed_row_of_8(kIq2XsGrid, i_and(q[r], i_set(511)), signs, r, s.w);
+    }
+    two_scales<kSub>(scaled_half(block, 0.125f), words + 16 * kWord, s);
+  }
+};
+
+struct FormatIq2_S : CodebookFormat {
+  static constexpr int kBlockBytes = 82 * kLanes;
+  template <int kSub, int kRow>
+  static void unpack_row(const uint8_t* words, I signs, Step& s) {
+    const I low = byte_at<4 * kSub + kRow>(words);
+    const I high = i_and(i_shr<2 * kRow>(byte_at<kSub>(words + 16 * kWord)), i_set(3));
+    signed_row_of_8(kIq2SGrid, i_or(low, i_shl<8>(high)), signs, kRow, s.w);
+  }
+  template <int kSub>
+  static void unpack(const uint8_t* block, Step& s) {
+    const uint8_t* words = block + 2 * kLanes;
+    const I signs = i_load(words + (8 + kSub) * kWord);
+    unpack_row<kSub, 0>(words, signs, s);
+    unpack_row<kSub, 1>(words, signs, s);
+    unpack_row<kSub, 2>(words, signs, s);
+    unpack_row<kSub, 3>(words, signs, s);
+    two_scales<kSub>(scaled_half(block, 0.125f), words + 18 * kWord, s);
+  }
+};
+
+// Bytes 0..7 of two words: the indices of grid rows of four.
+template <int kRow = 0>
+void indices_of_4(const uint8_t* words, I* index) {
+  index[kRow] = byte_at<kRow>(words);
+  if constexpr (kRow < 7) indices_of_4<kRow + 1>(words, index);
+}
+
+struct FormatIq3_XXS : CodebookFormat {
+  static constexpr int kBlockBytes = 98 * kLanes;
+  template <int kSub>
+  static void unpack(const uint8_t* block, Step& s) {
+    const uint8_t* words = block + 2 * kLanes;
+    const I packed = i_load(words + (16 + kSub) * kWord), signs = even_signs(packed);
+    I index[8];
+    indices_of_4(words + 2 * kSub * kWord, index);
+    for (int j = 0; j < 8; ++j) {
+      s.w[j] = signed_bytes(gather(kIq3XxsGrid.rows, index[j]), signs, j);
+    }
+    s.scale_lo = s.scale_hi = odd_scale(scaled_half(block, 0.25f), i_shr<28>(packed));
+  }
+};
+
+struct FormatIq3_S : CodebookFormat {
+  static constexpr int kBlockBytes = 110 * kLanes;
+  template <int kRow = 0>
+  static void add_ninth_bits(I high, I* index) {
+    index[kRow] = i_or(index[kRow], i_shl<8>(i_and(i_shr<kRow>(high), i_set(1))));
+    if constexpr (kRow < 7) add_ninth_bits<kRow + 1>(high, index);
+  }
+  template <int kSub>
+  static void unpack(const uint8_t* block, Step& s) {
+    const uint8_t* words = block + 2 * kLanes;
+    const I signs = i_load(words + (18 + kSub) * kWord);
+    I index[8];
+    indices_of_4(words + 2 * kSub * kWord, index);
+    add_ninth_bits(byte_at<kSub>(words + 16 * kWord), index);
+    for (int j = 0; j < 8; ++j) {
+      s.w[j] = signed_bytes(gather(kIq3SGrid.rows, index[j]), signs, j);
+    }
+    const I scale = i_shr<kSub % 2 * 4>(byte_at<kSub / 2>(words + 26 * kWord));
+    s.scale_lo = s.scale_hi = odd_scale(f_load_f16(block), i_and(scale, i_set(15)));
+  }
+};
+
+// Words 2r and 2r + 1: 64 + 8g + 1, or - 1 where the lane of `down` is 1, for g in {-1, 0, 1}.
+void iq1_row(I index, I down, int r, I* w) {
+  const I three = i_set(0x03030303), one = i_set(0x01010101);
+  const I bytes = i_sub(i_set(0x39393939), i_and(i_sub(i_set(0), down), i_set(0x02020202)));
+  const I word = i_shl<1>(index);
+  for (int j = 0; j < 2; ++j) {
+    const I grid = i_and(gather(kIq1Grid.rows, i_add(word, i_set(j))), three);
+    const I g_plus_1 = i_and(i_add(grid, one), three);
+    w[2 * r + j] = i_add(bytes, i_shl<3>(g_plus_1));
+  }
+}
+
+struct FormatIq1_S : CodebookFormat {
+  static constexpr int kBlockBytes = 50 * kLanes;
+  template <int kSub, int kRow>
+  static void unpack_row(const uint8_t* words, I high, Step& s) {
+    const I top = i_and(i_shr<3 * kRow>(high), i_set(7));
+    iq1_row(i_or(byte_at<4 * kSub + kRow>(words), i_shl<8>(top)), i_shr<15>(high), kRow, s.w);
+  }
+  template <int kSub>
+  static void unpack(const uint8_t* block, Step& s) {
+    const uint8_t* words = block + 2 * kLanes;
+    const I high = half_at<kSub>(words + 8 * kWord);
+    unpack_row<kSub, 0>(words, high, s);
+    unpack_row<kSub, 1>(words, high, s);
+    unpack_row<kSub, 2>(words, high, s);
+    unpack_row<kSub, 3>(words, high, s);
+    const I scale = i_and(i_shr<12>(high), i_set(7));
+    s.scale_lo = s.scale_hi = odd_scale(scaled_half(block, 0.125f), scale);
+  }
+};
+
+struct FormatIq1_M : CodebookFormat {
+  static constexpr int kBlockBytes = 56 * kLanes;
+  template <int kSub, int kRow>
+  static void unpack_row(const uint8_t* words, I high, Step& s) {
+    const I nibble = i_shr<4 * kRow>(high);
+    const I index = i_or(byte_at<4 * kSub + kRow>(words), i_shl<8>(i_and(nibble, i_set(7))));
+    iq1_row(index, i_and(i_shr<3>(nibble), i_set(1)), kRow, s.w);
+  }
+  // The top nibbles of four halves, together a half.
+  static F d(const uint8_t* scales) {
+    const I first = i_load(scales), second = i_load(scales + kWord);
+    const I low = i_or(i_and(i_shr<12>(first), i_set(0xF)), i_and(i_shr<24>(first), i_set(0xF0)));
+    const I high =
+        i_or(i_and(i_shr<4>(second), i_set(0xF00)), i_and(i_shr<16>(second), i_set(0xF000)));
+    return f_from_half_bits(i_or(low, high));
+  }
+  template <int kSub>
+  static void unpack(const uint8_t* words, Step& s) {
+    const I high = half_at<kSub>(words + 8 * kWord);
+    unpack_row<kSub, 0>(words, high, s);
+    unpack_row<kSub, 1>(words, high, s);
+    unpack_row<kSub, 2>(words, high, s);
+    unpack_row<kSub, 3>(words, high, s);
+    const F eighth = f_mul(d(words + 12 * kWord), f_set(0.125f));
+    const I scales = i_shr<kSub % 2 * 6>(half_at<kSub / 2>(words + 12 * kWord));
+    s.scale_lo = odd_scale(eighth, i_and(scales, i_set(7)));
+    s.scale_hi = odd_scale(eighth, i_and(i_shr<3>(scales), i_set(7)));
+  }
+};
+
+// Digit kDigit of each byte, a fraction of 256 in base 3; as 64 + digit - 1.
+template <int kDigit>
+I ternary_digit(I bytes) {
+  const I even_bytes = i_set(0x00FF00FF);
+  I even = i_and(bytes, even_bytes), odd = i_and(i_shr<8>(bytes), even_bytes);
+  for (int n = 0; n < kDigit; ++n) {
+    even = i_and(i_add(even, i_shl<1>(even)), even_bytes);
+    odd = i_and(i_add(odd, i_shl<1>(odd)), even_bytes);
+  }
+  even = i_and(i_shr<8>(i_add(even, i_shl<1>(even))), even_bytes);
+  odd = i_and(i_add(odd, i_shl<1>(odd)), i_set(int32_t(0xFF00FF00)));
+  return i_add(i_or(even, odd), i_set(0x3F3F3F3F));
+}
+
+// The digits of 32 bytes make steps 0..4, of 16 bytes steps 5..7 and a half, of 4 bytes the rest.
+struct FormatTq1_0 : CodebookFormat {
+  static constexpr int kBlockBytes = 54 * kLanes;
+  template <int kDigit>
+  static void digits(const uint8_t* words, int n, I* w) {
+    for (int j = 0; j < n; ++j) w[j] = ternary_digit<kDigit>(i_load(words + j * kWord));
+  }
+  template <int kSub>
+  static void unpack(const uint8_t* block, Step& s) {
+    if constexpr (kSub < 5) {
+      digits<kSub>(block, 8, s.w);
+    } else if constexpr (kSub < 7) {
+      digits<2 * (kSub - 5)>(block + 8 * kWord, 4, s.w);
+      digits<2 * (kSub - 5) + 1>(block + 8 * kWord, 4, s.w + 4);
+    } else {
+      digits<4>(block + 8 * kWord, 4, s.w);
+      digits<0>(block + 12 * kWord, 1, s.w + 4);
+      digits<1>(block + 12 * kWord, 1, s.w + 5);
+      digits<2>(block + 12 * kWord, 1, s.w + 6);
+      digits<3>(block + 12 * kWord, 1, s.w + 7);
+    }
+    s.scale_lo = s.scale_hi = f_load_f16(block + 13 * kWord);
+  }
+};
+
+struct FormatTq2_0 : CodebookFormat {
+  static constexpr int kBlockBytes = 66 * kLanes;
+  template <int kSub>
+  static void unpack(const uint8_t* block, Step& s) {
+    for (int j = 0; j < 8; ++j) s.w[j] = i_add(two_bits<kSub>(block, j), i_set(0x3F3F3F3F));
+    s.scale_lo = s.scale_hi = f_load_f16(block + 16 * kWord);
+  }
+};
+
+}  // namespace
+}  // namespace lm::cpu
