@@ -74,8 +74,9 @@ Result<SortedJson> read_config_json(const std::filesystem::path& folder) {
 
 void write_general(const ConvertOptions& options, const hf::Config& config, DType type,
                    gguf::Writer& writer) {
+  std::error_code ignored;  // (then the name is shorter)
   const std::filesystem::path folder =
-      std::filesystem::path(options.in / "").lexically_normal().parent_path();
+      std::filesystem::absolute(options.in / "", ignored).lexically_normal().parent_path();
   writer.set_str("general.architecture", config.family->gguf);
   writer.set_str("general.type", "model");
   writer.set_str("general.name", printable(folder.filename().native(), 200));

@@ -232,6 +232,52 @@ TEST_CASE("MXFP4 experts keep every number") {
   CHECK(numbers_of(plain, "blk.0.ffn_gate_exps.weight") == gate);
 }
 
+TEST_CASE("the text model beside a vision tower") {
+  HfFolder folder;
+  folder.config = {{"architectures", {"Gemma3ForConditionalGeneration"}},
+                   {"text_config",
+                    {{"hidden_size", 8},
+                     {"intermediate_size", 12},
+                     {"num_hidden_layers", 1},
+                     {"num_attention_heads", 2},
+                     {"num_key_value_heads", 1},
+                     {"head_dim", 6},
+                     {"vocab_size", 5},
+                     {"sliding_window", 4},
+                     {"query_pre_attn_scalar", 12},
+                     {"rope_scaling", {{"rope_type", "linear"}, {"factor", 8}}}}}};
+  const std::string model = "language_model.model.", layer = model + "layers.0.";
+  folder.add(model + "embed_tokens.weight", {5, 8});
+  const std::vector<float> norm = folder.add(model + "norm.weight", {8});
+  for (const char* name : {"input_layernorm", "post_attention_layernorm",
+                           "pre_feedforward_layernorm", "post_feedforward_layernorm"}) {
+    folder.add(layer + name + ".weight", {8});
+  }
+  for (const auto& [name, rows, cols] :
+       {std::tuple("self_attn.q_proj", 12, 8), std::tuple("self_attn.k_proj", 6, 8),
+        std::tuple("self_attn.v_proj", 6, 8), std::tuple("self_attn.o_proj", 8, 12),
+        std::tuple("mlp.gate_proj", 12, 8), std::tuple("mlp.up_proj", 12, 8),
+        std::tuple("mlp.down_proj", 8, 12)}) {
+    folder.add(layer + name + ".weight", {rows, cols});
+  }
+  folder.add(layer + "self_attn.q_norm.weight", {6});
+  folder.add(layer + "self_attn.k_norm.weight", {6});
+  folder.add("vision_tower.patch.weight", {3, 3});
+  const TempDir temp;
+  ConvertReport report;
+  const gguf::File file = convert_ok(temp, folder, {}, &report);
+  REQUIRE(report.notes.size() == 1);
+  CHECK(contains(report.notes[0], "vision"));
+  const std::vector<float> got = numbers_of(file, "output_norm.weight");
+  for (size_t i = 0; i < 8; ++i) CHECK(got[i] == norm[i] + 1);
+  CHECK(file.tensor("output.weight") == nullptr);
+  CHECK(require_ok(file.u32("gemma3.context_length")) == 131072);  // what the config leaves unsaid
+  CHECK(require_ok(file.f32("gemma3.rope.freq_base")) == 1e6f);
+  CHECK(require_ok(file.f32("gemma3.rope.freq_base_swa")) == 1e4f);
+  CHECK(require_ok(file.u32("gemma3.attention.sliding_window_pattern")) == 6);
+  CHECK(require_ok(file.f32("gemma3.attention.scale")) == doctest::Approx(1 / std::sqrt(12.0)));
+}
+
 TEST_CASE("progress ends at the total") {
   const TempDir temp;
   const fs::path folder = temp.path() / "in";
