@@ -2,6 +2,7 @@
 
 #include <atomic>
 #include <condition_variable>
+#include <exception>
 #include <mutex>
 #include <thread>
 #include <vector>
@@ -68,8 +69,12 @@ struct ThreadPool::Impl {
 
 ThreadPool::ThreadPool(int n_threads) : impl_(std::make_unique<Impl>()) {
   LM_CHECK(n_threads >= 1);
-  for (int thread = 1; thread < n_threads; ++thread) {
-    impl_->workers.emplace_back([this, thread] { impl_->work(thread); });
+  try {
+    for (int thread = 1; thread < n_threads; ++thread) {
+      impl_->workers.emplace_back([this, thread] { impl_->work(thread); });
+    }
+  } catch (const std::exception&) {
+    // The system gives no more threads, or memory for them: those that run do all the work.
   }
 }
 

@@ -9,7 +9,7 @@ namespace lm {
 
 class ThreadPool {
  public:
-  explicit ThreadPool(int n_threads);  // >= 1
+  explicit ThreadPool(int n_threads);  // >= 1; fewer where the system refuses some
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;
   ThreadPool& operator=(const ThreadPool&) = delete;
