@@ -5,6 +5,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
@@ -16,9 +18,12 @@ namespace lm {
 namespace {
 
 Error io_error(const std::filesystem::path& path, std::string_view doing, int error) {
-  const ErrorCode code = error == ENOENT || error == EACCES || error == EISDIR || error == ENOTDIR
-                             ? ErrorCode::bad_file
-                             : ErrorCode::io;
+  constexpr std::array kWrongPath = {ENOENT, EACCES, EISDIR, ENOTDIR, ELOOP, ENAMETOOLONG};
+  const bool wrong_path =
+      std::find(kWrongPath.begin(), kWrongPath.end(), error) != kWrongPath.end();
+  const ErrorCode code = error == ENOMEM ? ErrorCode::out_of_memory
+                         : wrong_path    ? ErrorCode::bad_file
+                                         : ErrorCode::io;
   return Error{code, concat("cannot ", doing, " ", printable(path.native(), 1000), ": ",
                             std::strerror(error))};
 }
@@ -142,7 +147,13 @@ FileWriter::FileWriter(FileWriter&&) noexcept = default;
 FileWriter& FileWriter::operator=(FileWriter&&) noexcept = default;
 FileWriter::~FileWriter() = default;
 
-Result<FileWriter> FileWriter::create(const std::filesystem::path& path) {
+Result<FileWriter> FileWriter::create(const std::filesystem::path& named) {
+  // Behind a link it is the file that is replaced, not the link.
+  std::error_code failed;
+  std::filesystem::path path = std::filesystem::is_symlink(named, failed)
+                                   ? std::filesystem::canonical(named, failed)
+                                   : named;
+  if (failed) path = named;
   struct stat info {};
   const bool exists = stat(path.c_str(), &info) == 0;
   if (exists && S_ISDIR(info.st_mode)) return io_error(path, "write", EISDIR);

@@ -144,3 +144,23 @@ TEST_CASE("file: a full disk is an error") {
   CHECK(small.write("x").ok());  // buffered
   CHECK_FALSE(small.commit().ok());
 }
+
+TEST_CASE("file: behind a link the file is replaced, not the link") {
+  const test::TempDir dir;
+  const auto file = dir.path() / "file", link = dir.path() / "link", loop = dir.path() / "loop";
+  FileWriter first = test::require_ok(FileWriter::create(file));
+  REQUIRE(first.commit().ok());
+  std::filesystem::create_symlink(file, link);
+  FileWriter second = test::require_ok(FileWriter::create(link));
+  CHECK(second.write("new").ok());
+  CHECK(second.commit().ok());
+  CHECK(std::filesystem::is_symlink(link));
+  CHECK(test::require_ok(read_file(file, 10)) == "new");
+
+  std::filesystem::create_symlink(loop, loop);
+  for (const std::filesystem::path& bad : {loop, dir.path() / std::string(300, 'x')}) {
+    const auto read = read_file(bad, 10);
+    REQUIRE_FALSE(read.ok());
+    CHECK(read.error().code == ErrorCode::bad_file);
+  }
+}
