@@ -7,6 +7,7 @@
 #include <new>
 #include <optional>
 #include <string>
+#include <system_error>
 #include <vector>
 
 #include "engine/cli/command.h"
@@ -96,12 +97,18 @@ int run(int argc, char** argv, const Registry& registry) {
   Output out;
   ExitStatus status = ExitStatus::failed;
   try {
+    if (const Status installed = signals.install(); !installed.ok()) {
+      return int(report(installed.error()));
+    }
     Result<ExitStatus> result =
         dispatch({argv + (argc > 0 ? 1 : 0), argv + argc}, {registry, signals, out});
     status = result.ok() ? result.value() : report(result.error());
   } catch (const std::bad_alloc&) {
     status =
         report(Error{ErrorCode::out_of_memory, "expected more memory than this process can get"});
+  } catch (const std::system_error&) {  // of a thread: it has no error code of its own
+    status = report(
+        Error{ErrorCode::out_of_memory, "expected another thread, and the system refused it"});
   } catch (const std::exception& e) {
     status = report(Error{ErrorCode::device, concat("internal error: ", e.what())});
   }

@@ -8,8 +8,12 @@
 #include <array>
 #include <atomic>
 #include <cerrno>
+#include <cstring>
+#include <string_view>
 
+#include "engine/cli/exit_status.h"
 #include "engine/core/check.h"
+#include "engine/core/text.h"
 
 namespace lm::cli {
 namespace {
@@ -31,7 +35,22 @@ void on_signal(int signal_number) {
   errno = saved;
 }
 
-void install(int signal_number) {
+// Nothing can be saved here: what was mapped is gone, and every thread may be reading it.
+void on_bus_error(int signal_number, siginfo_t* info, void*) {
+  if (info->si_code != BUS_ADRERR) {  // not a file's page: a crash, reported as one
+    signal(signal_number, SIG_DFL);
+    (void)raise(signal_number);
+    return;
+  }
+  constexpr std::string_view kLine =
+      "llm: expected an input file to stay as it was, found it cut short or unreadable while it "
+      "was "
+      "read\n";
+  (void)!write(STDERR_FILENO, kLine.data(), kLine.size());
+  _exit(int(ExitStatus::bad_input));
+}
+
+void install_handler(int signal_number) {
   struct sigaction action {};
   if (sigaction(signal_number, nullptr, &action) == 0 && action.sa_handler == SIG_IGN) return;
   action = {};
@@ -45,12 +64,20 @@ int pending_signal() {
   return noted_signal.load();
 }
 
-Signals::Signals() {
+Status Signals::install() {
   LM_CHECK(wake_pipe[0] == -1);
-  LM_CHECK(pipe2(wake_pipe.data(), O_CLOEXEC | O_NONBLOCK) == 0);
-  install(SIGINT);
-  install(SIGTERM);
+  if (pipe2(wake_pipe.data(), O_CLOEXEC | O_NONBLOCK) != 0) {
+    return Error{ErrorCode::io, concat("cannot open a pipe: ", std::strerror(errno))};
+  }
+  install_handler(SIGINT);
+  install_handler(SIGTERM);
   signal(SIGPIPE, SIG_IGN);
+  signal(SIGXFSZ, SIG_IGN);
+  struct sigaction action {};
+  action.sa_sigaction = on_bus_error;
+  action.sa_flags = SA_SIGINFO;
+  LM_CHECK(sigaction(SIGBUS, &action, nullptr) == 0);
+  return ok();
 }
 
 void Signals::hold() {

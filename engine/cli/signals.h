@@ -3,6 +3,8 @@
 // and wakes the waiting thread; a second one ends the process.
 #pragma once
 
+#include "engine/core/result.h"
+
 namespace lm::cli {
 
 // The signal that was noted, 0 while there is none.
@@ -11,8 +13,9 @@ int pending_signal();
 class Signals {
  public:
   // Installs the handlers, once per process. Signals that the parent ignores (nohup, a script's
-  // background job) stay ignored; SIGPIPE becomes an error of write().
-  Signals();
+  // background job) stay ignored; SIGPIPE and SIGXFSZ become errors of write(). SIGBUS, which a
+  // mapped file sends when somebody cuts it short, becomes an error line and status 3.
+  Status install();
 
   void hold();  // from now on signals are noted
 

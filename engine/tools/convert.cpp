@@ -49,6 +49,22 @@ DType main_type(const std::vector<hf::PlannedTensor>& tensors) {
   return DType(std::ranges::max_element(bytes) - bytes.begin());
 }
 
+// Renamed into place, the output would take the place of a file that only exists once.
+Status check_output_is_no_input(const ConvertOptions& options) {
+  std::error_code failed;
+  std::filesystem::directory_iterator entry(options.in, failed);
+  for (; !failed && entry != std::filesystem::directory_iterator(); entry.increment(failed)) {
+    std::error_code unlike;
+    const std::filesystem::path& file = entry->path();
+    if (file.extension() != ".gguf" && std::filesystem::equivalent(file, options.out, unlike)) {
+      return Error{ErrorCode::bad_request,
+                   concat("expected an output apart from the model's own files, found ",
+                          printable(options.out.native(), 1000))};
+    }
+  }
+  return ok();
+}
+
 Status check_request(const ConvertOptions& options) {
   if (options.type && *options.type != DType::f32 && !can_encode(*options.type)) {
     return Error{ErrorCode::bad_request,
@@ -59,7 +75,7 @@ Status check_request(const ConvertOptions& options) {
     return Error{ErrorCode::bad_file, concat("expected a folder with a model, found none at ",
                                              printable(options.in.native(), 1000))};
   }
-  return ok();
+  return check_output_is_no_input(options);
 }
 
 Result<SortedJson> read_config_json(const std::filesystem::path& folder) {

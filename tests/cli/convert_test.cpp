@@ -93,3 +93,37 @@ TEST_CASE("convert: a full disk is an error") {
   CHECK(finished.status == 1);
   CHECK(is_one_error(finished));
 }
+
+TEST_CASE("convert: a limit on the size of files is an error, and leaves nothing") {
+  LM_FIXTURE(folder, "models/TinyStories-656K");
+  const TempDir out;
+  Setup setup;
+  setup.args = {"convert", folder.string(), "-o", (out.path() / "out.gguf").string()};
+  setup.file_limit = 10000;
+  const Finished finished = run_llm(std::move(setup));
+  CHECK(finished.status == 1);
+  CHECK(is_one_error(finished));
+  CHECK(files_in(out.path()) == 0);
+}
+
+TEST_CASE("convert: the model's own files are never written over") {
+  LM_FIXTURE(weights, "logits/tiny_qwen2.safetensors");
+  LM_FIXTURE(config, "logits/tiny_qwen2_config.json");
+  const TempDir folder, elsewhere;
+  std::filesystem::copy_file(weights, folder.path() / "model.safetensors");
+  std::filesystem::copy_file(config, folder.path() / "config.json");
+  std::filesystem::create_symlink(folder.path() / "config.json", elsewhere.path() / "link.gguf");
+  for (const std::filesystem::path& out :
+       {folder.path() / "model.safetensors", folder.path() / "config.json",
+        elsewhere.path() / "link.gguf"}) {
+    const Finished finished =
+        run_llm({"convert", folder.path().string(), "-o", out.string(), "--no-vocab"});
+    INFO(out.string() << ": " << finished.err);
+    CHECK(finished.status == 2);
+    CHECK(is_one_error(finished));
+  }
+  const std::string path = (folder.path() / "out.gguf").string();
+  for (int i = 0; i < 2; ++i) {
+    CHECK(run_llm({"convert", folder.path().string(), "-o", path, "--no-vocab"}).status == 0);
+  }
+}

@@ -260,6 +260,46 @@ TEST_CASE("models: too little memory is status 4") {
   CHECK(is_one_error(finished));
 }
 
+TEST_CASE("models: threads that the system refuses are done without, or are an error") {
+  if (kSanitized) LM_SKIP("a sanitizer needs the address space");
+  for (const uint64_t mib : {16, 20, 24, 30, 60, 200}) {
+    Setup setup;
+    setup.args = {"-m", tiny_model_path(), "-p", "x", "-n", "4", "-t", "64"};
+    setup.memory_limit = mib << 20;
+    const Finished finished = run_llm(std::move(setup));
+    INFO(mib << " MiB: " << finished.err);
+    CHECK((finished.status == 0 || finished.status == 4));
+    if (finished.status != 0) CHECK(is_one_error(finished));
+  }
+}
+
+TEST_CASE("models: no descriptor to spare is an error") {
+  if (kSanitized) LM_SKIP("a sanitizer opens files of its own");
+  for (const uint64_t descriptors : {4, 5}) {
+    Setup setup;
+    setup.args = {"-m", tiny_model_path(), "-p", "x"};
+    setup.descriptor_limit = descriptors;
+    const Finished finished = run_llm(std::move(setup));
+    INFO(finished.err);
+    CHECK(finished.status == 1);
+    CHECK(is_one_error(finished));
+  }
+}
+
+TEST_CASE("models: a file cut short while it is read is one line and status 3") {
+  const TempDir folder;
+  const std::string path = (folder.path() / "model.gguf").string();
+  std::filesystem::copy_file(long_model_path(), path);
+  Setup setup;
+  setup.args = {"-m", path, "-p", "x", "--ignore-eos", "-t", "2"};
+  Process process(std::move(setup));
+  while (process.out().size() < 10) process.pump(0.01);
+  std::filesystem::resize_file(path, 100);
+  const Finished finished = process.finish();
+  CHECK(finished.status == 3);
+  CHECK(is_one_error(finished));
+}
+
 TEST_CASE("models: a real model's greedy text, byte for byte") {
   LM_FIXTURE(folder, "models/stories260K");
   const std::string expected = read_all((folder / "greedy_200.txt").string());

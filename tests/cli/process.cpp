@@ -152,9 +152,14 @@ void Process::start_child(const int (&child)[3]) {
   signal(SIGINT, setup_.ignore_interrupt ? SIG_IGN : SIG_DFL);
   signal(SIGTERM, SIG_DFL);
   sigprocmask(SIG_SETMASK, &before, nullptr);
-  if (setup_.memory_limit > 0) {
-    const rlimit limit{setup_.memory_limit, setup_.memory_limit};
-    setrlimit(RLIMIT_AS, &limit);
+  signal(SIGXFSZ, SIG_DFL);
+  const std::array<std::pair<__rlimit_resource, uint64_t>, 3> limits{
+      {{RLIMIT_AS, setup_.memory_limit},
+       {RLIMIT_FSIZE, setup_.file_limit},
+       {RLIMIT_NOFILE, setup_.descriptor_limit}}};
+  for (const auto& [resource, value] : limits) {
+    const rlimit limit{value, value};
+    if (value > 0) setrlimit(resource, &limit);
   }
   execve(LLM_BINARY, argv.data(), envp.data());
   _exit(127);

@@ -34,6 +34,8 @@ struct Setup {
   Stream in = Stream::null(), out = Stream::pipe(), err = Stream::pipe();
   std::vector<std::string> env{};  // "NAME=value", over a clean copy of ours
   uint64_t memory_limit = 0;       // bytes of address space
+  uint64_t file_limit = 0;         // bytes of a file that is written
+  uint64_t descriptor_limit = 0;   // open files
   bool ignore_interrupt = false;   // as nohup does for its own signal
   double limit_seconds = 30;
 };
