@@ -3,27 +3,36 @@
 #include <poll.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
+#include <climits>
 #include <cstring>
 
 #include "engine/cli/signals.h"
 #include "engine/core/text.h"
 
 namespace lm::cli {
+namespace {
+
+constexpr int kPatienceMs = 50;  // with a reader that takes nothing, after a signal
+
+}  // namespace
 
 bool Output::write(std::string_view text) {
   while (!text.empty() && errno_ == 0) {
-    const ssize_t n = ::write(fd_, text.data(), text.size());
+    // A full pipe must not hold us once a signal was noted. The signal may interrupt another
+    // thread, or come just before a write(): so none is begun that could block. A pipe that is
+    // ready takes PIPE_BUF bytes.
+    pollfd ready{fd_, POLLOUT, 0};
+    const int n_ready = poll(&ready, 1, kPatienceMs);
+    if (n_ready == 0 && pending_signal() != 0) errno_ = EINTR;
+    if (n_ready <= 0) continue;
+    const ssize_t n = ::write(fd_, text.data(), std::min<size_t>(text.size(), PIPE_BUF));
     if (n >= 0) {
       text.remove_prefix(size_t(n));
-    } else if (errno == EAGAIN || errno == EWOULDBLOCK) {  // someone made the pipe non-blocking
-      pollfd ready{fd_, POLLOUT, 0};
-      (void)poll(&ready, 1, -1);
-    } else if (errno != EINTR) {
+    } else if (errno != EINTR && errno != EAGAIN && errno != EWOULDBLOCK) {
       errno_ = errno;
     }
-    if (!text.empty() && errno_ == 0 && pending_signal() != 0)
-      errno_ = EINTR;  // a full pipe must not hold us
   }
   return errno_ == 0;
 }

@@ -246,7 +246,8 @@ void Process::stop_reading() {
 void Process::let_output_fill() {
   fcntl(out_, F_SETPIPE_SZ, 4096);
   const int capacity = fcntl(out_, F_GETPIPE_SZ);
-  for (int waiting = 0; waiting < capacity - 512;) {
+  // poll() calls a pipe full once its last page (4096 bytes) is begun.
+  for (int waiting = 0; waiting <= capacity - 4096;) {
     REQUIRE_MESSAGE(remaining_ms() > 0, "time limit while stdout fills");
     REQUIRE(ioctl(out_, FIONREAD, &waiting) == 0);
     poll(nullptr, 0, 1);
