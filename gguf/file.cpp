@@ -1,6 +1,7 @@
 #include "gguf/file.h"
 
 #include <cmath>
+#include <functional>
 #include <limits>
 #include <string>
 
@@ -112,6 +113,16 @@ std::span<const std::string_view> File::keys() const {
 const Value* File::value(std::string_view key) const {
   return impl_->first.value(key);
 }
+void File::release(std::span<const std::byte> bytes) const {
+  for (const MappedFile& map : impl_->maps) {
+    const std::byte* base = map.bytes().data();
+    const std::less_equal<> not_after;
+    const bool inside = not_after(base, bytes.data()) &&
+                        not_after(bytes.data() + bytes.size(), base + map.bytes().size());
+    if (inside) map.release(bytes);
+  }
+}
+
 uint64_t File::file_bytes() const {
   return impl_->file_bytes;
 }

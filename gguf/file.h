@@ -60,6 +60,9 @@ class File {
   Result<bool> boolean_or(std::string_view key, bool fallback) const;
   Result<std::string_view> str_or(std::string_view key, std::string_view fallback) const;
 
+  // Gives the memory of these bytes of the mapping back; who reads them again reads the disk.
+  void release(std::span<const std::byte> bytes) const;
+
   uint64_t file_bytes() const;  // all parts
   uint32_t version() const;     // 2 or 3
   uint32_t alignment() const;   // of tensor data

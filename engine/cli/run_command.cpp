@@ -177,6 +177,9 @@ Result<ExitStatus> RunCommand::run(const Context& context) {
   const auto start = std::chrono::steady_clock::now();
   std::unique_ptr<Instance> instance = LM_TRY(open_instance(context, instance_options, !quiet_));
   warn_about_templates(instance->file());
+  if (instance->weights_in_file()) {
+    warn("the weights are larger than the available memory: they are read from the file, slowly");
+  }
   Request request = LM_TRY(make_request(*instance, prompt));
   if (verbose_) describe(*instance, request.sampling.seed);
   const std::unique_ptr<Engine> engine = Engine::start(std::move(instance));

@@ -105,7 +105,7 @@ Result<Model> Model::load(const gguf::File& file, Backend& backend, const LoadOp
   ModelConfig config = LM_TRY(read_config(file));
   const int n_ctx = options.n_ctx > 0 ? options.n_ctx : config.n_ctx_train;
   std::unique_ptr<ModelWeights> weights =
-      LM_TRY(load_weights(file, config, backend, n_ctx, options.progress));
+      LM_TRY(load_weights(file, config, backend, n_ctx, options.in_place, options.progress));
   return Model(
       std::unique_ptr<Impl>(new Impl{file, &backend, std::move(config), std::move(weights)}));
 }

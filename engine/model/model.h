@@ -20,6 +20,7 @@ struct KvLayer {
 
 struct LoadOptions {
   int n_ctx = 0;  // context that will be used (longrope chooses its table by it); 0: as trained
+  bool in_place = false;  // read matrices from the file as they are needed: slower, but no copy
   std::function<void(uint64_t done_bytes, uint64_t total_bytes)> progress;  // may be empty
 };
 

@@ -192,12 +192,27 @@ Status WeightPlan::join(Item& item) {
     std::memcpy(joined.get() + at, part.data(), part.size());
     at += part.size();
   }
+  for (const std::span<const std::byte> part : item.parts) file_.release(part);
   item.host.bytes = {joined.get(), bytes};
   weights_->joined.push_back(std::move(joined));
   return ok();
 }
 
-Status WeightPlan::load(Backend& backend, const LoadProgress& progress) {
+Status WeightPlan::load(Item& item, Backend& backend, bool in_place) {
+  if (!item.parts.empty()) LM_TRY(join(item));
+  const WeightUse use = in_place && item.use == WeightUse::matrix ? WeightUse::rows : item.use;
+  Result<LoadedWeight> loaded = backend.load_weight(item.host, use);
+  if (!loaded.ok()) return std::move(loaded).error().within(item.name);
+  LoadedWeight weight = std::move(loaded).value();
+  const bool copied = weight.buffer->base() != item.host.bytes.data();
+  if (copied && item.parts.empty()) file_.release(item.host.bytes);
+  if (copied && !item.parts.empty()) weights_->joined.pop_back();
+  *item.to = weight.tensor;
+  weights_->buffers.push_back(std::move(weight.buffer));
+  return ok();
+}
+
+Status WeightPlan::load(Backend& backend, bool in_place, const LoadProgress& progress) {
   const auto bytes_of = [](const Item& item) {
     uint64_t bytes = item.host.bytes.size();
     for (const std::span<const std::byte> part : item.parts) bytes += part.size();
@@ -206,14 +221,12 @@ Status WeightPlan::load(Backend& backend, const LoadProgress& progress) {
   uint64_t total = 0, done = 0;
   for (const Item& item : items_) total += bytes_of(item);
   if (progress) progress(done, total);
+  // While a weight is copied it is in memory twice: the largest first, when there is little else.
+  std::stable_sort(items_.begin(), items_.end(),
+                   [&](const Item& a, const Item& b) { return bytes_of(a) > bytes_of(b); });
   for (Item& item : items_) {
     const uint64_t bytes = bytes_of(item);
-    if (!item.parts.empty()) LM_TRY(join(item));
-    Result<LoadedWeight> loaded = backend.load_weight(item.host, item.use);
-    if (!loaded.ok()) return std::move(loaded).error().within(item.name);
-    LoadedWeight weight = std::move(loaded).value();
-    *item.to = weight.tensor;
-    weights_->buffers.push_back(std::move(weight.buffer));
+    LM_TRY(load(item, backend, in_place));
     done += bytes;
     if (progress) progress(done, total);
   }

@@ -44,7 +44,8 @@ class WeightPlan {
   // An error when the file has a tensor of the decoder that nothing has asked for: running without
   // it would give some other model.
   Status check_all_used() const;
-  Status load(Backend& backend, const LoadProgress& progress);
+  // in_place: matrices are multiplied from the file's mapping instead of from a copy.
+  Status load(Backend& backend, bool in_place, const LoadProgress& progress);
 
  private:
   struct Item {
@@ -59,6 +60,7 @@ class WeightPlan {
            std::array<int64_t, 3> shape, Tensor& to);
   void count(const HostTensor& host, double share);
   Status join(Item& item);
+  Status load(Item& item, Backend& backend, bool in_place);
 
   gguf::File file_;
   ModelWeights* weights_;

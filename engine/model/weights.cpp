@@ -155,7 +155,8 @@ Status LayerBinder::ffn() {
 
 Result<std::unique_ptr<ModelWeights>> load_weights(const gguf::File& file,
                                                    const ModelConfig& config, Backend& backend,
-                                                   int n_ctx, const LoadProgress& progress) {
+                                                   int n_ctx, bool in_place,
+                                                   const LoadProgress& progress) {
   auto weights = std::make_unique<ModelWeights>();
   WeightPlan plan(file, *weights);
   LM_TRY(plan.table("token_embd.weight", config.n_vocab, config.d_model, weights->embedding));
@@ -177,7 +178,7 @@ Result<std::unique_ptr<ModelWeights>> load_weights(const gguf::File& file,
   LM_TRY(plan.matrix(tied ? "token_embd.weight" : "output.weight", config.n_vocab, config.d_model,
                      weights->output));
   LM_TRY(plan.check_all_used());
-  LM_TRY(plan.load(backend, progress));
+  LM_TRY(plan.load(backend, in_place, progress));
   return weights;
 }
 

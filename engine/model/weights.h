@@ -65,6 +65,7 @@ using LoadProgress = std::function<void(uint64_t done_bytes, uint64_t total_byte
 // ones).
 Result<std::unique_ptr<ModelWeights>> load_weights(const gguf::File& file,
                                                    const ModelConfig& config, Backend& backend,
-                                                   int n_ctx, const LoadProgress& progress);
+                                                   int n_ctx, bool in_place,
+                                                   const LoadProgress& progress);
 
 }  // namespace lm

@@ -59,7 +59,8 @@ KvLayout kv_layout(const ModelConfig& config, const InstanceOptions& options) {
 }
 
 Result<MemoryPlan> plan(const InstanceOptions& options, const gguf::File& file,
-                        const ModelConfig& config, const KvLayout& layout, uint64_t memory) {
+                        const ModelConfig& config, const KvLayout& layout, bool on_cpu,
+                        uint64_t memory) {
   LM_TRY(validate(layout));
   const std::optional<uint64_t> block_bytes = kv_block_bytes(layout);
   if (!block_bytes) {
@@ -72,6 +73,7 @@ Result<MemoryPlan> plan(const InstanceOptions& options, const gguf::File& file,
                       .block_size = options.block_size,
                       .block_bytes = *block_bytes,
                       .weight_bytes = tensor_bytes(file),
+                      .weights_may_stay = on_cpu,
                       .memory_bytes = memory});
 }
 
@@ -91,6 +93,7 @@ struct Instance::Impl {
   std::vector<KvLayer> kv_layers;
   StepShape shape;
   int n_ctx;
+  bool weights_in_file;
 
   Status check_rows(std::span<const StepRow> rows) const;
   void forward();
@@ -156,7 +159,8 @@ Result<std::unique_ptr<Instance>> Instance::open_model(const Registry& registry,
 
   const KvLayout layout = kv_layout(config, options);
   const uint64_t memory = memory_of(*backend, registry);
-  const MemoryPlan memory_plan = LM_TRY(plan(options, file, config, layout, memory));
+  const MemoryPlan memory_plan =
+      LM_TRY(plan(options, file, config, layout, backend->name() == "cpu", memory));
   const int block_size = layout.block_size;
   const StepShape shape = {
       .max_tokens = std::max(options.max_step_tokens, options.max_seqs),
@@ -165,8 +169,10 @@ Result<std::unique_ptr<Instance>> Instance::open_model(const Registry& registry,
       .max_blocks = memory_plan.n_ctx / block_size + (memory_plan.n_ctx % block_size != 0 ? 1 : 0),
       .block_size = block_size};
 
-  Model model = LM_TRY(
-      Model::load(file, *backend, {.n_ctx = memory_plan.n_ctx, .progress = options.load_progress}));
+  Model model = LM_TRY(Model::load(file, *backend,
+                                   {.n_ctx = memory_plan.n_ctx,
+                                    .in_place = memory_plan.weights_stay,
+                                    .progress = options.load_progress}));
   KvCache kv = LM_TRY(KvCache::allocate(*backend, layout, memory_plan.n_blocks));
   StepInputs inputs = LM_TRY(StepInputs::allocate(*backend, shape));
   LogitsMemory logits = LM_TRY(allocate_logits(*backend, shape.max_logits, config.n_vocab));
@@ -189,7 +195,8 @@ Result<std::unique_ptr<Instance>> Instance::open_model(const Registry& registry,
                                      .host_logits = std::move(logits.host),
                                      .kv_layers = std::move(kv_layers),
                                      .shape = shape,
-                                     .n_ctx = memory_plan.n_ctx})));
+                                     .n_ctx = memory_plan.n_ctx,
+                                     .weights_in_file = memory_plan.weights_stay})));
 }
 
 const ModelConfig& Instance::config() const {
@@ -224,6 +231,9 @@ DType Instance::kv_dtype() const {
 }
 uint64_t Instance::kv_bytes() const {
   return impl_->kv.bytes();
+}
+bool Instance::weights_in_file() const {
+  return impl_->weights_in_file;
 }
 uint64_t Instance::weight_bytes() const {
   return impl_->model.weight_bytes();

@@ -55,6 +55,8 @@ class Instance {
   DType kv_dtype() const;
   uint64_t kv_bytes() const;
   uint64_t weight_bytes() const;
+  // Whether the weights are read from the file all the time, because memory does not hold them.
+  bool weights_in_file() const;
 
   // Runs one forward pass. The result views a buffer that the next step overwrites: the wanted
   // logits in the order of the rows, [sum of n_logits, n_vocab]. bad_request on a token that is not

@@ -24,11 +24,12 @@ Error no_memory(std::string message) {
 }  // namespace
 
 Result<MemoryPlan> plan_memory(const MemoryWish& wish) {
-  if (wish.weight_bytes > wish.memory_bytes) {
+  const bool fits = wish.weight_bytes <= wish.memory_bytes;
+  if (!fits && !wish.weights_may_stay) {
     return no_memory(concat("the weights need ", mib(wish.weight_bytes), " of memory, ",
                             mib(wish.memory_bytes), " are available"));
   }
-  const uint64_t left = wish.memory_bytes - wish.weight_bytes;
+  const uint64_t left = fits ? wish.memory_bytes - wish.weight_bytes : wish.memory_bytes / 2;
   if (wish.kv_budget > left) {
     return no_memory(concat("a KV budget of ", mib(wish.kv_budget), " was asked for, ", mib(left),
                             " are available beside the weights"));
@@ -53,7 +54,8 @@ Result<MemoryPlan> plan_memory(const MemoryWish& wish) {
                             " for its KV cache, ", mib(budget), " are available for it"));
   }
   const uint64_t shared = blocks * uint64_t(wish.max_seqs);
-  return MemoryPlan{int(n_ctx), int(std::min(shared, affordable))};
+  return MemoryPlan{
+      .n_ctx = int(n_ctx), .weights_stay = !fits, .n_blocks = int(std::min(shared, affordable))};
 }
 
 }  // namespace lm

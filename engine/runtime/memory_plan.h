@@ -8,18 +8,20 @@
 namespace lm {
 
 struct MemoryWish {
-  int n_ctx = 0;              // tokens of one sequence; 0: the smaller of trained and what fits
-  int n_ctx_train = 0;        // what the model was trained for
-  int max_seqs = 1;           // sequences at once; they share the blocks
-  uint64_t kv_budget = 0;     // bytes; 0: everything for a stated n_ctx, half of it otherwise
-  int block_size = 32;        // tokens
-  uint64_t block_bytes = 0;   // of all layers
-  uint64_t weight_bytes = 0;  // taken off the memory first
-  uint64_t memory_bytes = 0;  // of the device, available now
+  int n_ctx = 0;                  // tokens of one sequence; 0: the smaller of trained and what fits
+  int n_ctx_train = 0;            // what the model was trained for
+  int max_seqs = 1;               // sequences at once; they share the blocks
+  uint64_t kv_budget = 0;         // bytes; 0: everything for a stated n_ctx, half of it otherwise
+  int block_size = 32;            // tokens
+  uint64_t block_bytes = 0;       // of all layers
+  uint64_t weight_bytes = 0;      // taken off the memory first
+  bool weights_may_stay = false;  // in the file, where they do not fit: the KV gets half of memory
+  uint64_t memory_bytes = 0;      // of the device, available now
 };
 
 struct MemoryPlan {
   int n_ctx = 0;
+  bool weights_stay = false;
   int n_blocks = 0;  // at least one sequence of n_ctx tokens, at most max_seqs of them
 };
 

@@ -83,6 +83,19 @@ TEST_CASE("what can't be had is refused with the numbers") {
   CHECK_FALSE(plan_memory(tiny).ok());
 }
 
+TEST_CASE("weights that may stay in the file leave half of the memory to the KV cache") {
+  MemoryWish w = wish();
+  w.weights_may_stay = true;
+  CHECK_FALSE(test::require_ok(plan_memory(w)).weights_stay);
+  w.weight_bytes = 2000 * kMiB;
+  w.n_ctx_train = 1 << 20;
+  const MemoryPlan plan = test::require_ok(plan_memory(w));
+  CHECK(plan.weights_stay);
+  CHECK(plan.n_blocks == 275);  // half of 550 MiB
+  w.kv_budget = 551 * kMiB;
+  CHECK_FALSE(plan_memory(w).ok());
+}
+
 TEST_CASE("numbers at their limits don't overflow") {
   MemoryWish w = wish();
   w.n_ctx = std::numeric_limits<int>::max();
