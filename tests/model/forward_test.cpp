@@ -158,6 +158,11 @@ TEST_CASE("matrices in narrow formats") {
   }
 }
 
+// The experts' down projection reads gate · σ(1.702 gate) · (up + 1). Where gate and up are normal,
+// the largest of 32 of those is 3.5σ, not 2.3σ, and the step of their 8-bit scale 1.5 times as
+// wide.
+constexpr double kGatedEightBitTolerance = 1.5 * kEightBitTolerance;
+
 TEST_CASE("gpt-oss with MXFP4 experts") {
   TinyModel tiny = widened(tiny_model("gpt-oss"), DType::f32);
   tiny.mxfp4_experts = true;
@@ -166,7 +171,7 @@ TEST_CASE("gpt-oss with MXFP4 experts") {
   const std::vector<Vec> expected = ReferenceDecoder(model.file).logits(tokens);
   for (const std::string_view isa : cpu::usable_isas()) {
     CAPTURE(isa);
-    CHECK(error_of(model, {.isa = std::string(isa)}, tokens, expected) < kEightBitTolerance);
+    CHECK(error_of(model, {.isa = std::string(isa)}, tokens, expected) < kGatedEightBitTolerance);
   }
 }
 
