@@ -85,18 +85,38 @@ std::pair<uint64_t, uint64_t> core_of(int cpu) {
   return {package.value_or(0), *core};
 }
 
+// Bytes of files that a cgroup's usage counts and its kernel drops when memory is asked for.
+uint64_t cgroup_file_cache(const std::string& folder, std::string_view prefix) {
+  uint64_t bytes = 0;
+  std::ifstream in(folder + "/memory.stat");
+  for (std::string line; std::getline(in, line);) {
+    std::istringstream fields(line);
+    std::string name;
+    uint64_t value = 0;
+    if (!(fields >> name >> value)) continue;
+    if (name == concat(prefix, "inactive_file") || name == concat(prefix, "active_file")) {
+      bytes += value;
+    }
+  }
+  return bytes;
+}
+
 // Bytes left under the container's memory limits; a huge number when there are none.
 uint64_t cgroup_memory_left() {
   uint64_t left = std::numeric_limits<uint64_t>::max();
-  const auto consider = [&](const std::optional<uint64_t>& limit, const std::optional<uint64_t>& used) {
-    if (limit && used) left = std::min(left, *limit > *used ? *limit - *used : 0);
+  const auto consider = [&](const std::optional<uint64_t>& limit,
+                            const std::optional<uint64_t>& usage, uint64_t cache) {
+    if (!limit || !usage) return;
+    const uint64_t used = *usage - std::min(*usage, cache);
+    left = std::min(left, *limit - std::min(*limit, used));
   };
   for (const std::string& folder : cgroup_folders("/sys/fs/cgroup", "")) {
-    consider(number_in(folder + "/memory.max"), number_in(folder + "/memory.current"));
+    consider(number_in(folder + "/memory.max"), number_in(folder + "/memory.current"),
+             cgroup_file_cache(folder, ""));
   }
   for (const std::string& folder : cgroup_folders("/sys/fs/cgroup/memory", "memory")) {
     consider(number_in(folder + "/memory.limit_in_bytes"),
-             number_in(folder + "/memory.usage_in_bytes"));
+             number_in(folder + "/memory.usage_in_bytes"), cgroup_file_cache(folder, "total_"));
   }
   return left;
 }
