@@ -153,6 +153,8 @@ TEST_CASE("matrices in narrow formats") {
         CAPTURE(isa);
         CHECK(error_of(model, {.isa = std::string(isa)}, tokens, expected) <
               (exact ? kFloatTolerance : kEightBitTolerance));
+        CHECK(error_of(model, {.isa = std::string(isa), .in_place = true}, tokens, expected) <
+              (exact ? kFloatTolerance : kEightBitTolerance));
       }
     }
   }

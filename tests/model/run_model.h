@@ -24,7 +24,8 @@ struct RunOptions {
   int max_tokens = 64;  // of one step
   int max_seqs = 1;
   int n_blocks = 40;
-  int n_ctx = 0;  // LoadOptions::n_ctx
+  int n_ctx = 0;  // LoadOptions::n_ctx, in_place
+  bool in_place = false;
 };
 
 // One sequence's next tokens in a step.
@@ -40,8 +41,8 @@ class ModelRunner {
     registry_.add(cpu::registry_entry());
     backend_ =
         require_ok(registry_.open("cpu", {.n_threads = options.n_threads, .isa = options.isa}));
-    model_ = std::make_unique<Model>(
-        require_ok(Model::load(file, *backend_, {.n_ctx = options.n_ctx, .progress = {}})));
+    model_ = std::make_unique<Model>(require_ok(Model::load(
+        file, *backend_, {.n_ctx = options.n_ctx, .in_place = options.in_place, .progress = {}})));
     require_ok(model_->reserve(options.max_tokens, options.max_seqs, options.max_tokens));
     allocate();
   }
