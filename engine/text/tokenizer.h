@@ -2,11 +2,13 @@
 // vocabulary can express.
 #pragma once
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "engine/core/result.h"
+#include "engine/core/text_range.h"
 #include "engine/core/token.h"
 #include "engine/text/vocab.h"
 #include "gguf/file.h"
@@ -26,6 +28,11 @@ class Tokenizer {
   // Thread-safe. Tokens that the file calls user-defined are found in user text too; control tokens
   // never come out of as_text.
   virtual void encode(std::string_view text, Special special, std::vector<TokenId>& out) const = 0;
+
+  // The ids of a rendered prompt: as with Special::parse, except that control tokens are found only
+  // where they lie wholly outside `input`, the ascending ranges that users wrote.
+  virtual void encode_prompt(std::string_view text, std::span<const TextRange> input,
+                             std::vector<TokenId>& out) const = 0;
 
   // For ids outside [0, size()) these four say "", "", undefined and false.
   // The token's raw bytes; may be part of a UTF-8 character. Control tokens give "" here;

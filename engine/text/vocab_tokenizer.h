@@ -12,6 +12,8 @@ class VocabTokenizer : public Tokenizer {
   explicit VocabTokenizer(VocabTable table);
 
   void encode(std::string_view text, Special special, std::vector<TokenId>& out) const final;
+  void encode_prompt(std::string_view text, std::span<const TextRange> input,
+                     std::vector<TokenId>& out) const final;
   std::string decode(const std::vector<TokenId>& ids, bool at_start) const final;
 
   std::string_view piece(TokenId id) const final { return table_.piece(id); }
@@ -29,6 +31,12 @@ class VocabTokenizer : public Tokenizer {
   const VocabTable& table() const { return table_; }
 
  private:
+  class PromptMatcher;
+
+  // `match(done)` is the next special token at or after a byte of `text`, if there is one.
+  template <class Match>
+  void encode_between(std::string_view text, bool may_eat_space, Match match,
+                      std::vector<TokenId>& out) const;
   // `text` is not empty and has no special token in it that should be found.
   virtual void encode_text(std::string_view text, std::vector<TokenId>& out) const = 0;
   virtual bool adds_bos() const = 0;  // where the vocabulary does not say
