@@ -33,6 +33,7 @@ std::vector<std::unique_ptr<Command>> all_commands() {
   commands.push_back(make_run_command());  // also what "llm" alone means
   commands.push_back(make_inspect_command());
   commands.push_back(make_tokenize_command());
+  commands.push_back(make_render_command());
   commands.push_back(make_logits_command());
   commands.push_back(make_bench_command());
   commands.push_back(make_convert_command());

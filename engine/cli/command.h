@@ -41,5 +41,6 @@ std::unique_ptr<Command> make_logits_command();
 std::unique_ptr<Command> make_bench_command();
 std::unique_ptr<Command> make_convert_command();
 std::unique_ptr<Command> make_devices_command();
+std::unique_ptr<Command> make_render_command();
 
 }  // namespace lm::cli

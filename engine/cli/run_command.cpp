@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "engine/cli/answer.h"
+#include "engine/cli/chat_prompt.h"
 #include "engine/cli/generate.h"
 #include "engine/cli/model_options.h"
 #include "engine/cli/prompt.h"
@@ -47,9 +48,8 @@ class RunCommand final : public Command {
  private:
   void declare_prompt(Options& options);
   void declare_output(Options& options);
-  void warn_about_templates(const gguf::File& file) const;
   void describe(const Instance& instance, uint64_t seed) const;
-  Result<std::vector<TokenId>> encode(const Tokenizer& tokenizer, std::string_view prompt) const;
+  Result<std::vector<TokenId>> encode(const Instance& instance, std::string_view prompt) const;
   Result<Request> make_request(const Instance& instance, std::string_view prompt) const;
   Result<ExitStatus> answer(Engine& engine, Request request, AnswerHead head,
                             const Context& context) const;
@@ -57,7 +57,7 @@ class RunCommand final : public Command {
   PromptSources prompt_;
   ModelOptions model_;
   SamplingOptions sampling_;
-  std::optional<std::string> system_;
+  std::optional<std::string> system_, template_;
   std::vector<std::string> stop_;
   int max_tokens_ = -1;
   bool raw_ = false, special_ = false, ignore_end_ = false;
@@ -80,6 +80,8 @@ void RunCommand::declare_prompt(Options& options) {
                "do not read stdin, which is read when it is a pipe or a file");
   options.text("-s,--system", "TEXT", system_,
                "system prompt, for models that have a chat template");
+  options.text("--chat-template", "NAME|FILE", template_,
+               "the chat template: one of the model's, or a file (default: the model's own)");
   options.flag("--raw", raw_, "continue the text as it is, without a chat template");
   options.flag("--special", special_, "control tokens spelled out in the prompt count as such");
   options.group("Answer");
@@ -112,19 +114,6 @@ void RunCommand::declare_output(Options& options) {
   options.flag("-v,--verbose", verbose_, "what was loaded, and how it runs, on stderr");
 }
 
-void RunCommand::warn_about_templates(const gguf::File& file) const {
-  if (quiet_) return;
-  const bool has_template = file.value("tokenizer.chat_template") != nullptr;
-  if (system_) {
-    warn(has_template && !raw_
-             ? "-s is left out: this version does not apply the model's chat template yet"
-             : "-s is left out: the text is continued as it is, without a chat template");
-  }
-  if (has_template && !raw_ && !system_) {
-    warn("the model's chat template is not applied yet: the text is continued as it is (--raw)");
-  }
-}
-
 void RunCommand::describe(const Instance& instance, uint64_t seed) const {
   const ModelConfig& config = instance.config();
   write_stderr(concat("llm: ", printable(model_.model.path.value_or("")), ": ",
@@ -137,10 +126,21 @@ void RunCommand::describe(const Instance& instance, uint64_t seed) const {
                       human_bytes(instance.kv_bytes()), ", seed ", seed, "\n"));
 }
 
-Result<std::vector<TokenId>> RunCommand::encode(const Tokenizer& tokenizer,
+Result<std::vector<TokenId>> RunCommand::encode(const Instance& instance,
                                                 std::string_view prompt) const {
+  const Tokenizer& tokenizer = *instance.tokenizer();
+  std::optional<ChatTemplate> chat;
+  if (!raw_) chat = LM_TRY(find_chat_template(&instance.file(), template_));
   std::vector<TokenId> ids;
-  tokenizer.encode(prompt, special_ ? Tokenizer::Special::parse : Tokenizer::Special::as_text, ids);
+  if (chat) {
+    ids = LM_TRY(encode_chat(*chat, tokenizer, {system_, prompt, special_}));
+  } else {
+    if (system_ && !quiet_) {
+      warn("-s is left out: the text is continued as it is, without a chat template");
+    }
+    const auto special = special_ ? Tokenizer::Special::parse : Tokenizer::Special::as_text;
+    tokenizer.encode(prompt, special, ids);
+  }
   const TokenId bos = tokenizer.bos();
   const bool wanted = tokenizer.add_bos() || ids.empty();  // something must be there to continue
   if (wanted && bos >= 0 && (ids.empty() || ids.front() != bos)) ids.insert(ids.begin(), bos);
@@ -158,7 +158,7 @@ Result<Request> RunCommand::make_request(const Instance& instance, std::string_v
   Request request;
   request.sampling =
       LM_TRY(sampling_.resolve(LM_TRY(sampling_defaults(instance.file())), *tokenizer));
-  request.prompt = LM_TRY(encode(*tokenizer, prompt));
+  request.prompt = LM_TRY(encode(instance, prompt));
   request.max_tokens = max_tokens_;
   request.stop = stop_;
   request.ignore_end = ignore_end_;
@@ -176,7 +176,6 @@ Result<ExitStatus> RunCommand::run(const Context& context) {
 
   const auto start = std::chrono::steady_clock::now();
   std::unique_ptr<Instance> instance = LM_TRY(open_instance(context, instance_options, !quiet_));
-  warn_about_templates(instance->file());
   if (instance->weights_in_file()) {
     warn("the weights are larger than the available memory: they are read from the file, slowly");
   }

@@ -253,16 +253,3 @@ TEST_CASE("output: the file's own sampling defaults count, and options go before
   CHECK(damaged.status == 3);
   CHECK(is_one_error(damaged));
 }
-
-TEST_CASE("output: a model with a chat template is continued as text, and says so") {
-  TinyFile file = write_tiny_model(tiny_model("llama"));
-  file.writer.set_str("tokenizer.chat_template", "{{ messages }}");
-  const TempDir folder;
-  const std::string path = (folder.path() / "chat.gguf").string();
-  require_ok(file.save(path));
-  const Finished warned = run_llm({"-m", path, "-p", "x", "-n", "2"});
-  CHECK(warned.status == 0);
-  CHECK(warned.err.find("chat template") != std::string::npos);
-  CHECK(run_llm({"-m", path, "-p", "x", "-n", "2", "--raw"}).err.empty());
-  CHECK(run_llm({"-m", path, "-p", "x", "-n", "2", "-q"}).err.empty());
-}

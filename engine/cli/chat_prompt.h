@@ -1,0 +1,36 @@
+// engine/cli/chat_prompt.h — which chat template applies, and a prompt's ids under it.
+#pragma once
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "engine/core/json.h"
+#include "engine/core/result.h"
+#include "engine/core/token.h"
+#include "engine/text/chat_template.h"
+#include "engine/text/tokenizer.h"
+#include "gguf/file.h"
+
+namespace lm::cli {
+
+// `named` (--chat-template): one of the model's templates, or else a file. Without it, the model's
+// own; nullopt when it has none. file: nullptr when there is no model.
+Result<std::optional<ChatTemplate>> find_chat_template(const gguf::File* file,
+                                                       const std::optional<std::string>& named);
+
+// The model's own names for what begins and ends a text; "" where it has none.
+std::string bos_text(const Tokenizer& tokenizer);
+std::string eos_text(const Tokenizer& tokenizer);
+
+// A conversation of one question. Control tokens spelled in it count only with `special`; the text
+// begins with BOS once, whoever writes it.
+struct Question {
+  std::optional<std::string> system{};
+  std::string_view text;
+  bool special = false;
+};
+Result<std::vector<TokenId>> encode_chat(const ChatTemplate& chat, const Tokenizer& tokenizer,
+                                         const Question& question);
+
+}  // namespace lm::cli

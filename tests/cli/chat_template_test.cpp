@@ -1,0 +1,103 @@
+// Chat templates through the real program: llm render, and the prompt that llm -p makes of one.
+#include <fstream>
+
+#include "engine/core/file.h"
+#include "engine/core/json.h"
+#include "tests/cli/process.h"
+#include "tests/reference/tiny_model.h"
+
+namespace lm::test {
+namespace {
+
+constexpr std::string_view kTemplate =
+    "{% for m in messages %}{{ bos_token if loop.first }}[{{ m.role }}]{{ m.content }}{% endfor %}"
+    "{% if add_generation_prompt %}[assistant]{% endif %}";
+
+void write(const std::filesystem::path& path, std::string_view text) {
+  std::ofstream(path, std::ios::binary) << text;
+}
+
+// A folder with a tiny model that has a chat template, and one named "other".
+struct Models {
+  TempDir folder;
+  std::string model = (folder.path() / "chat.gguf").string();
+
+  Models() {
+    TinyFile file = write_tiny_model(tiny_model("llama"));
+    file.writer.set_str("tokenizer.chat_template", kTemplate);
+    file.writer.set_str("tokenizer.chat_template.other", "{{ messages[0].content|upper }}");
+    require_ok(file.save(model));
+  }
+  std::string file(std::string_view name, std::string_view text) const {
+    write(folder.path() / name, text);
+    return (folder.path() / name).string();
+  }
+  int prompt_tokens(std::vector<std::string> args) const {
+    args.insert(args.begin(), {"-m", model, "-n", "1", "--json"});
+    const Finished run = run_llm(std::move(args));
+    CHECK(run.status == 0);
+    return require_ok(parse_json(run.out))["prompt_tokens"].get<int>();
+  }
+};
+
+TEST_CASE("render: the template of the model, a named one and one of a file") {
+  const Models models;
+  const std::string messages = models.file(
+      "messages.json", R"([{"role": "system", "content": "S"}, {"role": "user", "content": "U"}])");
+  const auto render = [&](std::vector<std::string> args) {
+    args.insert(args.begin(), {"render", "--messages", messages});
+    return run_llm(std::move(args));
+  };
+  CHECK(render({"-m", models.model}).out == "<s>[system]S[user]U[assistant]");
+  CHECK(render({"-m", models.model, "--no-generation-prompt", "--bos", "B"}).out ==
+        "B[system]S[user]U");
+  CHECK(render({"-m", models.model, "--chat-template", "other"}).out == "S");
+  const std::string own = models.file(
+      "own.jinja", "{{ tools[0].name }} {{ eos_token }} {{ strftime_now('%d %B %Y') }}\n");
+  const std::string tools = models.file("tools.json", R"([{"name": "t"}])");
+  CHECK(render({"--chat-template", own, "--tools", tools, "--eos", "E", "--now",
+                "2026-01-05 12:00:00"})
+            .out == "t E 05 January 2026");
+}
+
+TEST_CASE("render: mistakes are one line and have their status") {
+  const Models models;
+  const std::string messages = models.file("messages.json", R"([{"role": "user"}])");
+  const auto status = [&](std::vector<std::string> args, std::string_view says) {
+    args.insert(args.begin(), "render");
+    const Finished run = run_llm(std::move(args));
+    CHECK(run.out.empty());
+    CHECK(run.err.find(says) != std::string::npos);
+    return run.status;
+  };
+  CHECK(status({"-m", models.model}, "--messages") == 2);
+  CHECK(status({"--messages", messages}, "expected a model") == 2);
+  CHECK(status({"-m", models.model, "--messages", "no/such.json"}, "no/such.json") == 3);
+  CHECK(status({"-m", models.model, "--messages", models.file("bad.json", "[")}, "JSON") == 3);
+  CHECK(status({"-m", models.model, "--messages", messages, "--now", "noon"}, "noon") == 2);
+  const std::string broken = models.file("broken.jinja", "a\n{% if %}");
+  CHECK(status({"--chat-template", broken, "--messages", messages}, "line 2") == 3);
+  const std::string refusing = models.file("no.jinja", "{{ raise_exception('not like this') }}");
+  CHECK(status({"--chat-template", refusing, "--messages", messages}, "not like this") == 2);
+}
+
+TEST_CASE("chat template: llm -p asks through the model's, --raw does not") {
+  const Models models;
+  const int raw = models.prompt_tokens({"-p", "x", "--raw"});
+  // One token for each byte here, and BOS once although template and vocabulary both want it.
+  CHECK(models.prompt_tokens({"-p", "x"}) ==
+        raw + int(std::string_view("[user][assistant]").size()));
+  CHECK(models.prompt_tokens({"-p", "x", "-s", "y"}) ==
+        raw + int(std::string_view("[system]y[user][assistant]").size()));
+  CHECK(models.prompt_tokens({"-p", "x", "--chat-template", "other"}) == raw);
+}
+
+TEST_CASE("chat template: control tokens in a prompt stay text unless --special says otherwise") {
+  const Models models;
+  const int plain = models.prompt_tokens({"-p", "a</s>b"});
+  CHECK(models.prompt_tokens({"-p", "a</s>b", "--special"}) < plain);
+  CHECK(models.prompt_tokens({"-p", "a<xs>b"}) == plain + 1);  // a byte more
+}
+
+}  // namespace
+}  // namespace lm::test
