@@ -81,22 +81,31 @@ TEST_CASE("render: mistakes are one line and have their status") {
   CHECK(status({"--chat-template", refusing, "--messages", messages}, "not like this") == 2);
 }
 
+// How many ids llm tokenize makes of a rendered prompt.
+int count_tokens(const Models& models, const std::string& text) {
+  const Finished run =
+      run_llm({"tokenize", "-m", models.model, "--special", "--no-bos", "--json", text});
+  REQUIRE(run.status == 0);
+  return int(require_ok(parse_json(run.out))["tokens"].size());
+}
+
 TEST_CASE("chat template: llm -p asks through the model's, --raw does not") {
   const Models models;
-  const int raw = models.prompt_tokens({"-p", "x", "--raw"});
-  // One token for each byte here, and BOS once although template and vocabulary both want it.
-  CHECK(models.prompt_tokens({"-p", "x"}) ==
-        raw + int(std::string_view("[user][assistant]").size()));
+  // BOS comes once, although template and vocabulary both want it.
+  CHECK(models.prompt_tokens({"-p", "x"}) == count_tokens(models, "<s>[user]x[assistant]"));
   CHECK(models.prompt_tokens({"-p", "x", "-s", "y"}) ==
-        raw + int(std::string_view("[system]y[user][assistant]").size()));
+        count_tokens(models, "<s>[system]y[user]x[assistant]"));
+  const int raw = models.prompt_tokens({"-p", "X", "--raw"});
+  CHECK(raw == count_tokens(models, "<s>X"));
   CHECK(models.prompt_tokens({"-p", "x", "--chat-template", "other"}) == raw);
 }
 
 TEST_CASE("chat template: control tokens in a prompt stay text unless --special says otherwise") {
   const Models models;
-  const int plain = models.prompt_tokens({"-p", "a</s>b"});
-  CHECK(models.prompt_tokens({"-p", "a</s>b", "--special"}) < plain);
-  CHECK(models.prompt_tokens({"-p", "a<xs>b"}) == plain + 1);  // a byte more
+  const int parsed = count_tokens(models, "<s>[user]a</s>b[assistant]");
+  CHECK(models.prompt_tokens({"-p", "a</s>b", "--special"}) == parsed);
+  CHECK(models.prompt_tokens({"-p", "a</s>b"}) ==
+        count_tokens(models, "<s>[user]a<_s>b[assistant]"));  // as many bytes, and no token
 }
 
 }  // namespace

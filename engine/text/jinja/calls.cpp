@@ -83,7 +83,9 @@ Status Interpreter::bind_rest(const Statement& statement, const CallArguments& g
   std::vector<Value> rest;
   for (size_t i = n; i < given.positional.size(); ++i) rest.push_back(given.positional[i]);
   std::vector<std::pair<Value, Value>> keywords;
-  for (const auto& [name, value] : given.named) {
+  for (const auto& entry : given.named) {
+    const auto& name = entry.first;
+    const auto& value = entry.second;
     const bool known = std::any_of(statement.parameters.begin(), statement.parameters.end(),
                                    [&](const Parameter& p) { return p.name == name; });
     if (known) continue;
