@@ -5,7 +5,9 @@
 
 namespace lm {
 
-Tensor first_rows(Tensor t, int64_t n) { return row_range(t, 0, n); }
+Tensor first_rows(Tensor t, int64_t n) {
+  return row_range(t, 0, n);
+}
 
 Tensor row_range(Tensor t, int64_t first, int64_t n) {
   LM_CHECK(t.layout == 0 && first >= 0 && n >= 0 && first + n <= t.rows());
@@ -35,10 +37,11 @@ void Backend::norm_glu(const RmsNorm& norm, const Linear& gate, const Linear& up
 }
 
 Result<DeviceLimits> Backend::measure_limits() {
-  return Error{ErrorCode::unsupported,
-               concat("the limits of ", name(), " can't be measured")};
+  return Error{ErrorCode::unsupported, concat("the limits of ", name(), " can't be measured")};
 }
 
-void Backend::run(StepKey, Body body, void* self) { body(self); }
+void Backend::run(StepKey, Body body, void* self) {
+  body(self);
+}
 
 }  // namespace lm

@@ -23,13 +23,14 @@ namespace lm {
 struct StepView {
   int n_tokens = 0;
   int n_seqs = 0;
-  int block_size = 0;   // tokens in a KV block
-  Tensor token_ids;     // [n_tokens]
-  Tensor positions;     // [n_tokens]
-  Tensor slots;         // [n_tokens]  block * block_size + offset, where the row's K and V go; -1: nowhere (padding)
-  Tensor q_start;       // [n_seqs + 1]  rows of sequence s: [q_start[s], q_start[s+1])
-  Tensor kv_len;        // [n_seqs]  keys visible to the last row of each sequence
-  Tensor block_table;   // [n_seqs, max_blocks]  entries past kv_len, or freed by a window, are -1
+  int block_size = 0;  // tokens in a KV block
+  Tensor token_ids;    // [n_tokens]
+  Tensor positions;    // [n_tokens]
+  Tensor slots;  // [n_tokens]  block * block_size + offset, where the row's K and V go; -1: nowhere
+                 // (padding)
+  Tensor q_start;      // [n_seqs + 1]  rows of sequence s: [q_start[s], q_start[s+1])
+  Tensor kv_len;       // [n_seqs]  keys visible to the last row of each sequence
+  Tensor block_table;  // [n_seqs, max_blocks]  entries past kv_len, or freed by a window, are -1
 };
 
 enum class Act : uint8_t {
@@ -56,9 +57,9 @@ struct Linear {
 // the pair (x0, x1) turns by position * inv_freq[i] and is scaled by `magnitude`. Linear, llama3,
 // longrope and YaRN scaling are all functions of i and live in inv_freq and magnitude.
 struct Rope {
-  Tensor q, k;       // f32 [n, heads, head_dim] as shape {1, n, heads, head_dim}
-  Tensor inv_freq;   // f32 [n_freqs]
-  bool neox;         // pairs are (i, i + n_freqs); otherwise (2i, 2i + 1)
+  Tensor q, k;      // f32 [n, heads, head_dim] as shape {1, n, heads, head_dim}
+  Tensor inv_freq;  // f32 [n_freqs]
+  bool neox;        // pairs are (i, i + n_freqs); otherwise (2i, 2i + 1)
   float magnitude = 1;
 };
 
@@ -74,7 +75,7 @@ struct KvWrite {
 // sinks: one extra logit per head in the softmax's denominator (gpt-oss).
 // Keys are reduced in segments of 256 at absolute positions, merged in order.
 struct Attention {
-  Tensor q;    // f32 {1, n, n_heads, head_dim}
+  Tensor q;  // f32 {1, n, n_heads, head_dim}
   Tensor k_cache, v_cache;
   Tensor out;  // like q; may not be q
   float scale;
@@ -131,7 +132,7 @@ enum class WeightUse : uint8_t {
 struct HostTensor {
   DType dtype = DType::f32;
   std::array<int64_t, 4> shape{1, 1, 1, 1};  // like Tensor::shape
-  std::span<const std::byte> bytes;          // must outlive the loaded weight (it may be used in place)
+  std::span<const std::byte> bytes;  // must outlive the loaded weight (it may be used in place)
 };
 
 struct LoadedWeight {
@@ -158,8 +159,8 @@ class Backend {
  public:
   virtual ~Backend() = default;
 
-  virtual std::string_view name() const = 0;    // "cpu", "cuda:0"
-  virtual std::string_view detail() const = 0;  // "avx512, 2 threads"
+  virtual std::string_view name() const = 0;                        // "cpu", "cuda:0"
+  virtual std::string_view detail() const = 0;                      // "avx512, 2 threads"
   virtual Result<std::unique_ptr<Buffer>> alloc(size_t bytes) = 0;  // zeroed on first touch
   virtual Result<LoadedWeight> load_weight(const HostTensor& host, WeightUse use) = 0;
   virtual Status reserve(const StepLimits& limits) = 0;  // workspace; the last thing that allocates
@@ -177,8 +178,8 @@ class Backend {
   virtual void glu(const Glu& op) = 0;
   virtual void moe_route(const MoeRoute& op) = 0;
   virtual void moe_ffn(const MoeFfn& op) = 0;
-  virtual void add(Tensor a, Tensor b, Tensor out) = 0;                   // elementwise; out may be a
-  virtual void gather_rows(Tensor x, Tensor row_ids, Tensor out) = 0;    // row_ids i32 [rows of out]
+  virtual void add(Tensor a, Tensor b, Tensor out) = 0;                // elementwise; out may be a
+  virtual void gather_rows(Tensor x, Tensor row_ids, Tensor out) = 0;  // row_ids i32 [rows of out]
 
   // Fusions. The default body spells the meaning in the calls above; a device may override for
   // speed, and the op tests compare the two.

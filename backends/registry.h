@@ -35,7 +35,8 @@ class Registry {
   void add(const BackendEntry& entry) { entries_.push_back(entry); }
   std::span<const BackendEntry> entries() const { return entries_; }
   // `device`: "auto" (the first entry with a usable device), a kind ("cuda"), or a name ("cuda:0").
-  Result<std::unique_ptr<Backend>> open(std::string_view device, const BackendOptions& options) const;
+  Result<std::unique_ptr<Backend>> open(std::string_view device,
+                                        const BackendOptions& options) const;
 
  private:
   std::vector<BackendEntry> entries_;

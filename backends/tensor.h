@@ -31,15 +31,18 @@ class Buffer {
   size_t bytes_;
 };
 
-struct Tensor {                    // trivially copyable: pass by value
+struct Tensor {  // trivially copyable: pass by value
   Buffer* buffer = nullptr;
-  uint64_t offset = 0;             // bytes from buffer->base()
+  uint64_t offset = 0;  // bytes from buffer->base()
   DType dtype = DType::f32;
-  uint8_t layout = 0;              // 0: rows as in the file; others: a weight repacked by its backend
-  std::array<int64_t, 4> shape{1, 1, 1, 1};  // row-major [.., rows, cols]; unused leading dims are 1
-  int64_t row_bytes = 0;           // distance between rows; >= lm::row_bytes(dtype, cols); layout 0 only
+  uint8_t layout = 0;  // 0: rows as in the file; others: a weight repacked by its backend
+  std::array<int64_t, 4> shape{1, 1, 1,
+                               1};  // row-major [.., rows, cols]; unused leading dims are 1
+  int64_t row_bytes = 0;  // distance between rows; >= lm::row_bytes(dtype, cols); layout 0 only
 
-  explicit operator bool() const { return buffer != nullptr; }  // optional weights are empty Tensors
+  explicit operator bool() const {
+    return buffer != nullptr;
+  }  // optional weights are empty Tensors
   int64_t cols() const { return shape[3]; }
   int64_t rows() const { return shape[0] * shape[1] * shape[2]; }
   Backend& room() const { return buffer->backend(); }

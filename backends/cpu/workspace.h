@@ -13,7 +13,7 @@ inline constexpr int kSegment = 256;    // keys reduced together: part of Attent
 inline constexpr int kQueryRows = 8;    // rows of a sequence that share one pass over the keys
 inline constexpr int kColumnTile = 16;  // columns of a matmul between two stores of its results
 inline constexpr int kPanelGroup = 4;   // panels of a weight in one piece of work
-inline constexpr int kDecodedColumns = 256;     // K-columns of a panel decoded to f32 at a time
+inline constexpr int kDecodedColumns = 256;  // K-columns of a panel decoded to f32 at a time
 
 // Rows [first, first + n) of sequence `seq`, which read the same keys.
 struct QueryTile {

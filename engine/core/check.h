@@ -6,10 +6,10 @@ namespace lm {
 
 [[noreturn]] void check_failed(const char* condition, const char* file, int line);
 
-#define LM_CHECK(condition)                                         \
-  do {                                                              \
-    if (!(condition)) [[unlikely]]                                  \
-      ::lm::check_failed(#condition, __FILE__, __LINE__);           \
+#define LM_CHECK(condition)                               \
+  do {                                                    \
+    if (!(condition)) [[unlikely]]                        \
+      ::lm::check_failed(#condition, __FILE__, __LINE__); \
   } while (false)
 
 }  // namespace lm

@@ -63,8 +63,8 @@ Result<MappedFile> MappedFile::open(const std::filesystem::path& path) {
   if (fstat(fd.get(), &info) != 0) return io_error(path, "look at", errno);
   if (S_ISDIR(info.st_mode)) return io_error(path, "open", EISDIR);
   if (!S_ISREG(info.st_mode)) {
-    return Error{ErrorCode::bad_file,
-                 concat("expected a regular file, found a pipe or device: ", printable(path.native(), 1000))};
+    return Error{ErrorCode::bad_file, concat("expected a regular file, found a pipe or device: ",
+                                             printable(path.native(), 1000))};
   }
   auto impl = std::make_shared<Impl>();
   impl->path = path;
@@ -83,7 +83,9 @@ std::span<const std::byte> MappedFile::bytes() const {
   return {static_cast<const std::byte*>(impl_->base), impl_->bytes};
 }
 
-const std::filesystem::path& MappedFile::path() const { return impl_->path; }
+const std::filesystem::path& MappedFile::path() const {
+  return impl_->path;
+}
 
 void MappedFile::release(std::span<const std::byte> part) const {
   const auto page = uintptr_t(sysconf(_SC_PAGESIZE));
@@ -182,9 +184,13 @@ Status FileWriter::write(std::span<const std::byte> bytes) {
   return ok();
 }
 
-Status FileWriter::write(std::string_view text) { return write(std::as_bytes(std::span(text))); }
+Status FileWriter::write(std::string_view text) {
+  return write(std::as_bytes(std::span(text)));
+}
 
-uint64_t FileWriter::size() const { return impl_->size; }
+uint64_t FileWriter::size() const {
+  return impl_->size;
+}
 
 Status FileWriter::commit() {
   LM_TRY(impl_->flush());

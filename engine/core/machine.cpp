@@ -45,8 +45,9 @@ std::vector<std::string> cgroup_folders(const std::string& mount, const std::str
     const size_t second = line.find(':', first + 1);
     if (first == std::string::npos || second == std::string::npos) continue;
     const std::string controllers = "," + line.substr(first + 1, second - first - 1) + ",";
-    const bool ours = controller.empty() ? controllers == ",,"
-                                         : controllers.find("," + controller + ",") != std::string::npos;
+    const bool ours = controller.empty()
+                          ? controllers == ",,"
+                          : controllers.find("," + controller + ",") != std::string::npos;
     if (!ours) continue;
     std::string path = line.substr(second + 1);
     while (path.size() > 1) {
@@ -66,7 +67,8 @@ int cpu_quota() {
     if (!line) continue;
     std::istringstream fields(*line);
     double quota = 0, period = 0;
-    if (fields >> quota >> period && quota > 0 && period > 0) cores = std::min(cores, quota / period);
+    if (fields >> quota >> period && quota > 0 && period > 0)
+      cores = std::min(cores, quota / period);
   }
   for (const std::string& folder : cgroup_folders("/sys/fs/cgroup/cpu", "cpu")) {
     const auto quota = number_in(folder + "/cpu.cfs_quota_us");

@@ -52,18 +52,21 @@ class [[nodiscard]] Result {
 };
 
 using Status = Result<>;
-inline Status ok() { return std::monostate{}; }
+inline Status ok() {
+  return std::monostate{};
+}
 
 // auto file = LM_TRY(gguf::File::open(path));   // returns the Error from here on failure
 // __COUNTER__ makes each use unique, so that uses nest without shadowing.
-#define LM_CAT_(a, b) a##b
-#define LM_CAT(a, b) LM_CAT_(a, b)
-#define LM_TRY_(var, expr)                                     \
-  (__extension__({                                             \
-    auto var = (expr);                                         \
-    if (!var.ok()) [[unlikely]] return std::move(var).error(); \
-    std::move(var).value();                                    \
+#define LM_CAT_IMPL(a, b) a##b
+#define LM_CAT(a, b) LM_CAT_IMPL(a, b)
+#define LM_TRY_IMPL(var, expr)       \
+  (__extension__({                   \
+    auto var = (expr);               \
+    if (!var.ok()) [[unlikely]]      \
+      return std::move(var).error(); \
+    std::move(var).value();          \
   }))
-#define LM_TRY(expr) LM_TRY_(LM_CAT(lm_try_, __COUNTER__), expr)
+#define LM_TRY(expr) LM_TRY_IMPL(LM_CAT(lm_try_, __COUNTER__), expr)
 
 }  // namespace lm

@@ -32,7 +32,7 @@ struct ThreadPool::Impl {
   const void* self = nullptr;
   int64_t n = 0;
   std::atomic<int64_t> next{0};
-  std::atomic<int> busy{0};        // workers that have not finished the call
+  std::atomic<int> busy{0};  // workers that have not finished the call
   std::atomic<uint64_t> epoch{0};
   std::atomic<bool> stopping{false};
   std::mutex mutex;
@@ -51,7 +51,8 @@ struct ThreadPool::Impl {
     }
     if (epoch.load(std::memory_order_acquire) == seen && !stopping.load()) {
       std::unique_lock lock(mutex);
-      wake.wait(lock, [&] { return epoch.load(std::memory_order_acquire) != seen || stopping.load(); });
+      wake.wait(lock,
+                [&] { return epoch.load(std::memory_order_acquire) != seen || stopping.load(); });
     }
     return epoch.load(std::memory_order_acquire);
   }
@@ -87,7 +88,9 @@ ThreadPool::~ThreadPool() {
   for (std::thread& worker : impl_->workers) worker.join();
 }
 
-int ThreadPool::size() const { return int(impl_->workers.size()) + 1; }
+int ThreadPool::size() const {
+  return int(impl_->workers.size()) + 1;
+}
 
 void ThreadPool::run(int64_t n, Call call, const void* self) {
   Impl& m = *impl_;

@@ -21,9 +21,12 @@ class ThreadPool {
   // called from inside a task, nor from two threads at once.
   template <class Task>
   void parallel_for(int64_t n, const Task& task) {
-    run(n, [](const void* self, int64_t i, int thread) {
-      (*static_cast<const Task*>(self))(i, thread);
-    }, &task);
+    run(
+        n,
+        [](const void* self, int64_t i, int thread) {
+          (*static_cast<const Task*>(self))(i, thread);
+        },
+        &task);
   }
 
  private:

@@ -27,10 +27,10 @@ TEST_CASE("utf8: decode agrees with append on every scalar value") {
 TEST_CASE("utf8: what is not a character is replaced, one U+FFFD per maximal prefix") {
   const std::string bad = "\xEF\xBF\xBD";
   CHECK(utf8::sanitize("a\x80z") == "a" + bad + "z");
-  CHECK(utf8::sanitize("\xC0\xAF") == bad + bad);              // overlong
-  CHECK(utf8::sanitize("\xED\xA0\x80") == bad + bad + bad);    // surrogate
+  CHECK(utf8::sanitize("\xC0\xAF") == bad + bad);                      // overlong
+  CHECK(utf8::sanitize("\xED\xA0\x80") == bad + bad + bad);            // surrogate
   CHECK(utf8::sanitize("\xF4\x90\x80\x80") == bad + bad + bad + bad);  // past U+10FFFF
-  CHECK(utf8::sanitize("\xE2\x82") == bad);                    // cut: one maximal prefix
+  CHECK(utf8::sanitize("\xE2\x82") == bad);                            // cut: one maximal prefix
   CHECK(utf8::sanitize("\xF0\x9F\x98x") == bad + "x");
   CHECK(utf8::sanitize("grüße €😀") == "grüße €😀");
   CHECK_FALSE(utf8::is_valid("\xFF"));
@@ -42,9 +42,9 @@ TEST_CASE("utf8: complete_prefix keeps back only what more bytes could complete"
   for (size_t n = 0; n <= text.size(); ++n) {
     CHECK(utf8::complete_prefix(std::string_view(text).substr(0, n)) == boundaries[n]);
   }
-  CHECK(utf8::complete_prefix("ab\x80") == 3);          // a stray byte completes nothing
-  CHECK(utf8::complete_prefix("\xE2\x28") == 2);        // already broken
-  CHECK(utf8::complete_prefix("\xED\xA0") == 2);        // a surrogate never becomes a character
+  CHECK(utf8::complete_prefix("ab\x80") == 3);    // a stray byte completes nothing
+  CHECK(utf8::complete_prefix("\xE2\x28") == 2);  // already broken
+  CHECK(utf8::complete_prefix("\xED\xA0") == 2);  // a surrogate never becomes a character
 }
 
 TEST_CASE("text: printable never lets control bytes through") {

@@ -24,7 +24,9 @@ uint64_t Random::next() {
   return z ^ (z >> 31);
 }
 
-uint64_t Random::below(uint64_t n) { return next() % n; }
+uint64_t Random::below(uint64_t n) {
+  return next() % n;
+}
 
 float Random::uniform(float lo, float hi) {
   const double unit = double(next() >> 40) * 0x1p-24;

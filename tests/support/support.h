@@ -1,4 +1,5 @@
-// tests/support/support.h — what every test may use: skipping with a reason, fixtures, seeded noise.
+// tests/support/support.h — what every test may use: skipping with a reason, fixtures, seeded
+// noise.
 #pragma once
 #include <doctest/doctest.h>
 
@@ -14,19 +15,18 @@ namespace lm::test {
 
 // Counts the running test case as skipped, with its reason, in the summary. Use LM_SKIP.
 void record_skip(std::string_view reason);
-#define LM_SKIP(reason)             \
-  do {                              \
+#define LM_SKIP(reason)              \
+  do {                               \
     ::lm::test::record_skip(reason); \
-    return;                         \
+    return;                          \
   } while (false)
 
 // `relative` below $LLM_FIXTURES, or below ../shared/fixtures beside the source tree; nullopt when
 // there is no such file or folder.
 std::optional<std::filesystem::path> fixture(std::string_view relative);
-#define LM_FIXTURE(variable, relative)                                  \
-  const std::optional<std::filesystem::path> variable##_found =         \
-      ::lm::test::fixture(relative);                                    \
-  if (!variable##_found) LM_SKIP(std::string("no fixture ") + (relative)); \
+#define LM_FIXTURE(variable, relative)                                                         \
+  const std::optional<std::filesystem::path> variable##_found = ::lm::test::fixture(relative); \
+  if (!variable##_found) LM_SKIP(std::string("no fixture ") + (relative));                     \
   const std::filesystem::path& variable = *variable##_found
 
 // Seeded generator (splitmix64): the same sequence on every machine.
@@ -34,9 +34,9 @@ class Random {
  public:
   explicit Random(uint64_t seed) : state_(seed) {}
   uint64_t next();
-  uint64_t below(uint64_t n);             // [0, n)
-  float uniform(float lo, float hi);      // [lo, hi)
-  float normal();                         // mean 0, variance 1
+  uint64_t below(uint64_t n);         // [0, n)
+  float uniform(float lo, float hi);  // [lo, hi)
+  float normal();                     // mean 0, variance 1
 
  private:
   uint64_t state_;
