@@ -48,18 +48,15 @@ std::string eos_text(const Tokenizer& tokenizer) {
 }
 
 Result<std::vector<TokenId>> encode_chat(const ChatTemplate& chat, const Tokenizer& tokenizer,
-                                         const Question& question) {
+                                         const Conversation& conversation) {
   ChatInput input;
-  if (question.system) {
-    input.messages.push_back(Json{{"role", "system"}, {"content", *question.system}});
-  }
-  input.messages.push_back(Json{{"role", "user"}, {"content", std::string(question.text)}});
+  input.messages = conversation.messages;
   input.bos_token = bos_text(tokenizer);
   input.eos_token = eos_text(tokenizer);
   Result<RenderedPrompt> rendered = chat.render(input);
   if (!rendered.ok()) return with_hint(std::move(rendered).error(), std::string(kRawHint));
   RenderedPrompt prompt = std::move(rendered).value();
-  if (question.special) prompt.input.clear();
+  if (conversation.special) prompt.input.clear();
   std::vector<TokenId> ids;
   tokenizer.encode_prompt(prompt.text, prompt.input, ids);
   return ids;

@@ -23,14 +23,13 @@ Result<std::optional<ChatTemplate>> find_chat_template(const gguf::File* file,
 std::string bos_text(const Tokenizer& tokenizer);
 std::string eos_text(const Tokenizer& tokenizer);
 
-// A conversation of one question. Control tokens spelled in it count only with `special`; the text
-// begins with BOS once, whoever writes it.
-struct Question {
-  std::optional<std::string> system{};
-  std::string_view text;
+// The ids that follow from a conversation. Control tokens spelled in it count only with `special`;
+// the text begins with BOS once, whoever writes it.
+struct Conversation {
+  Json messages;
   bool special = false;
 };
 Result<std::vector<TokenId>> encode_chat(const ChatTemplate& chat, const Tokenizer& tokenizer,
-                                         const Question& question);
+                                         const Conversation& conversation);
 
 }  // namespace lm::cli

@@ -2,19 +2,16 @@
 #include <array>
 #include <chrono>
 #include <cstdio>
-#include <limits>
 
 #include "engine/cli/answer.h"
-#include "engine/cli/chat_prompt.h"
+#include "engine/cli/asker.h"
 #include "engine/cli/generate.h"
-#include "engine/cli/model_options.h"
+#include "engine/cli/generation_options.h"
 #include "engine/cli/prompt.h"
-#include "engine/cli/sampling_options.h"
 #include "engine/cli/terminal.h"
 #include "engine/core/machine.h"
 #include "engine/core/text.h"
 #include "engine/runtime/engine.h"
-#include "engine/runtime/sampling_text.h"
 
 namespace lm::cli {
 namespace {
@@ -49,25 +46,19 @@ class RunCommand final : public Command {
   void declare_prompt(Options& options);
   void declare_output(Options& options);
   void describe(const Instance& instance, uint64_t seed) const;
-  Result<std::vector<TokenId>> encode(const Instance& instance, std::string_view prompt) const;
-  Result<Request> make_request(const Instance& instance, std::string_view prompt) const;
   Result<ExitStatus> answer(Engine& engine, Request request, AnswerHead head,
                             const Context& context) const;
 
   PromptSources prompt_;
-  ModelOptions model_;
-  SamplingOptions sampling_;
-  std::optional<std::string> system_, template_;
-  std::vector<std::string> stop_;
-  int max_tokens_ = -1;
-  bool raw_ = false, special_ = false, ignore_end_ = false;
-  bool json_ = false, jsonl_ = false, stats_ = false, quiet_ = false, verbose_ = false;
+  GenerationOptions generation_;
+  bool json_ = false, jsonl_ = false, stats_ = false, verbose_ = false;
 };
 
 void RunCommand::declare(Options& options) {
   declare_prompt(options);
-  model_.declare(options);
-  sampling_.declare(options);
+  generation_.declare_answer(options);
+  generation_.model.declare(options);
+  generation_.sampling.declare(options);
   declare_output(options);
 }
 
@@ -78,26 +69,7 @@ void RunCommand::declare_prompt(Options& options) {
                "a file that holds the prompt; its last newline is left out");
   options.flag("--no-stdin", prompt_.no_stdin,
                "do not read stdin, which is read when it is a pipe or a file");
-  options.text("-s,--system", "TEXT", system_,
-               "system prompt, for models that have a chat template");
-  options.text("--chat-template", "NAME|FILE", template_,
-               "the chat template: one of the model's, or a file (default: the model's own)");
-  options.flag("--raw", raw_, "continue the text as it is, without a chat template");
-  options.flag("--special", special_, "control tokens spelled out in the prompt count as such");
-  options.group("Answer");
-  options.integer(
-      "-n,--max-tokens", "N", max_tokens_, -1, std::numeric_limits<int>::max(),
-      "most tokens to generate (default: -1, until the model ends or the context is full)");
-  options.each(
-      "--stop", "TEXT",
-      [this](std::string_view word) -> Status {
-        if (word.empty())
-          return Error{ErrorCode::bad_request, "expected a text, found an empty one"};
-        stop_.emplace_back(word);
-        return ok();
-      },
-      "end the answer before TEXT; repeatable");
-  options.flag("--ignore-eos", ignore_end_, "go on after the model's end token");
+  generation_.declare_prompt(options);
 }
 
 void RunCommand::declare_output(Options& options) {
@@ -110,13 +82,13 @@ void RunCommand::declare_output(Options& options) {
                "one JSON object a line: an event \"start\", \"token\" (text, id, logprob) for "
                "each, \"end\" (as --json)");
   options.flag("--stats", stats_, "timings on stderr after the answer");
-  options.flag("-q,--quiet", quiet_, "no warnings, hints or progress on stderr");
+  options.flag("-q,--quiet", generation_.quiet, "no warnings, hints or progress on stderr");
   options.flag("-v,--verbose", verbose_, "what was loaded, and how it runs, on stderr");
 }
 
 void RunCommand::describe(const Instance& instance, uint64_t seed) const {
   const ModelConfig& config = instance.config();
-  write_stderr(concat("llm: ", printable(model_.model.path.value_or("")), ": ",
+  write_stderr(concat("llm: ", printable(generation_.model.model.path.value_or("")), ": ",
                       printable(config.family), ", ", config.layers.size(), " layers, d_model ",
                       config.d_model, ", vocabulary ", config.n_vocab, ", ",
                       human_bytes(instance.weight_bytes()), " read per token\n"));
@@ -126,60 +98,31 @@ void RunCommand::describe(const Instance& instance, uint64_t seed) const {
                       human_bytes(instance.kv_bytes()), ", seed ", seed, "\n"));
 }
 
-Result<std::vector<TokenId>> RunCommand::encode(const Instance& instance,
-                                                std::string_view prompt) const {
-  const Tokenizer& tokenizer = *instance.tokenizer();
-  std::optional<ChatTemplate> chat;
-  if (!raw_) chat = LM_TRY(find_chat_template(&instance.file(), template_));
-  std::vector<TokenId> ids;
-  if (chat) {
-    ids = LM_TRY(encode_chat(*chat, tokenizer, {system_, prompt, special_}));
-  } else {
-    if (system_ && !quiet_) {
-      warn("-s is left out: the text is continued as it is, without a chat template");
-    }
-    const auto special = special_ ? Tokenizer::Special::parse : Tokenizer::Special::as_text;
-    tokenizer.encode(prompt, special, ids);
-  }
-  const TokenId bos = tokenizer.bos();
-  const bool wanted = tokenizer.add_bos() || ids.empty();  // something must be there to continue
-  if (wanted && bos >= 0 && (ids.empty() || ids.front() != bos)) ids.insert(ids.begin(), bos);
-  if (!ids.empty()) return ids;
-  return Error{ErrorCode::bad_request,
-               "expected a prompt that is not empty: this model has no token that begins a text"};
-}
-
-Result<Request> RunCommand::make_request(const Instance& instance, std::string_view prompt) const {
-  const Tokenizer* tokenizer = instance.tokenizer();
-  if (tokenizer == nullptr) {
-    return Error{ErrorCode::unsupported,
-                 "expected a model with a vocabulary, found a file without one"};
-  }
-  Request request;
-  request.sampling =
-      LM_TRY(sampling_.resolve(LM_TRY(sampling_defaults(instance.file())), *tokenizer));
-  request.prompt = LM_TRY(encode(instance, prompt));
-  request.max_tokens = max_tokens_;
-  request.stop = stop_;
-  request.ignore_end = ignore_end_;
-  return request;
+// The conversation of one question.
+Json messages_of(const std::optional<std::string>& system, const std::string& prompt) {
+  Json messages = Json::array();
+  if (system) messages.push_back(Json{{"role", "system"}, {"content", *system}});
+  messages.push_back(Json{{"role", "user"}, {"content", prompt}});
+  return messages;
 }
 
 Result<ExitStatus> RunCommand::run(const Context& context) {
   if (json_ && jsonl_) {
     return Error{ErrorCode::bad_request, "expected either --json or --jsonl, found both"};
   }
-  LM_TRY(sampling_.check());
-  const InstanceOptions instance_options = LM_TRY(model_.instance_options());
-  prompt_.quiet = quiet_;
+  LM_TRY(generation_.sampling.check());
+  const InstanceOptions instance_options = LM_TRY(generation_.model.instance_options());
+  prompt_.quiet = generation_.quiet;
   const std::string prompt = LM_TRY(read_prompt(prompt_));
 
   const auto start = std::chrono::steady_clock::now();
-  std::unique_ptr<Instance> instance = LM_TRY(open_instance(context, instance_options, !quiet_));
+  std::unique_ptr<Instance> instance =
+      LM_TRY(open_instance(context, instance_options, !generation_.quiet));
   if (instance->weights_in_file()) {
     warn("the weights are larger than the available memory: they are read from the file, slowly");
   }
-  Request request = LM_TRY(make_request(*instance, prompt));
+  const Asker asker = LM_TRY(Asker::open(*instance, generation_));
+  Request request = LM_TRY(asker.ask(messages_of(generation_.system, prompt)));
   if (verbose_) describe(*instance, request.sampling.seed);
   const std::unique_ptr<Engine> engine = Engine::start(std::move(instance));
   AnswerHead head{.model = instance_options.model_path.native(),

@@ -1,0 +1,37 @@
+// engine/cli/asker.h — from a conversation to a request: the model's chat template, ids, sampling.
+#pragma once
+#include <optional>
+#include <string>
+
+#include "engine/cli/generation_options.h"
+#include "engine/core/json.h"
+#include "engine/core/result.h"
+#include "engine/runtime/engine.h"
+#include "engine/text/chat_template.h"
+
+namespace lm::cli {
+
+class Asker {
+ public:
+  // The model needs a vocabulary. `instance` and `options` must outlive this.
+  static Result<Asker> open(const Instance& instance, const GenerationOptions& options);
+
+  bool has_template() const { return template_.has_value(); }
+  const SamplingParams& sampling() const { return sampling_; }
+
+  // What comes after `messages`, [{"role": ..., "content": ...}, ...]. Without a template their
+  // texts are continued, each on a line of its own.
+  Result<Request> ask(const Json& messages) const;
+
+ private:
+  Asker(const Instance& instance, const GenerationOptions& options);
+
+  Result<std::vector<TokenId>> encode(const Json& messages) const;
+
+  const Instance* instance_;
+  const GenerationOptions* options_;
+  std::optional<ChatTemplate> template_;
+  SamplingParams sampling_;
+};
+
+}  // namespace lm::cli

@@ -1,0 +1,32 @@
+#include "engine/cli/generation_options.h"
+
+#include <limits>
+
+namespace lm::cli {
+void GenerationOptions::declare_prompt(Options& options) {
+  options.text("-s,--system", "TEXT", system,
+               "system prompt, for models that have a chat template");
+  options.text("--chat-template", "NAME|FILE", chat_template,
+               "the chat template: one of the model's, or a file (default: the model's own)");
+  options.flag("--raw", raw, "continue the text as it is, without a chat template");
+  options.flag("--special", special, "control tokens spelled out in the prompt count as such");
+}
+
+void GenerationOptions::declare_answer(Options& options) {
+  options.group("Answer");
+  options.integer(
+      "-n,--max-tokens", "N", max_tokens, -1, std::numeric_limits<int>::max(),
+      "most tokens to generate (default: -1, until the model ends or the context is full)");
+  options.each(
+      "--stop", "TEXT",
+      [this](std::string_view word) -> Status {
+        if (word.empty())
+          return Error{ErrorCode::bad_request, "expected a text, found an empty one"};
+        stop.emplace_back(word);
+        return ok();
+      },
+      "end the answer before TEXT; repeatable");
+  options.flag("--ignore-eos", ignore_end, "go on after the model's end token");
+}
+
+}  // namespace lm::cli
