@@ -27,7 +27,10 @@ struct Sampler::Impl {
 
   explicit Impl(SamplingParams p, std::unique_ptr<TokenFilter> f)
       : params(std::move(p)), filter(std::move(f)), mu(2 * params.mirostat_tau) {}
-  Impl(const Impl& other) : Impl(other.params, other.filter ? other.filter->clone() : nullptr) {
+  Impl(const Impl& other) : Impl(other.params, nullptr) { copy_state(other); }
+
+  void copy_state(const Impl& other) {
+    filter = other.filter ? other.filter->clone() : nullptr;
     mu = other.mu;
     drawn = other.drawn;
     drawn_surprise = other.drawn_surprise;
@@ -112,6 +115,10 @@ void Sampler::accept(TokenId token) {
     state.mu -= state.params.mirostat_eta * (state.drawn_surprise - state.params.mirostat_tau);
   }
   state.drawn = -1;
+}
+
+void Sampler::resume_from(const Sampler& other) {
+  impl_->copy_state(*other.impl_);
 }
 
 }  // namespace lm

@@ -10,6 +10,7 @@
 
 #include "engine/core/result.h"
 #include "engine/core/token.h"
+#include "engine/sample/token_filter.h"
 
 namespace lm {
 
@@ -35,16 +36,6 @@ struct SamplingParams {
 // bad_request with the parameter's name when one is out of its range (NaN included).
 Status validate(const SamplingParams& params);
 
-// Which tokens a grammar allows next; implemented in engine/grammar.
-class TokenFilter {
- public:
-  virtual ~TokenFilter() = default;
-  // Sets the logits of forbidden tokens to -inf.
-  virtual void apply(std::span<float> logits) = 0;
-  virtual void accept(TokenId token) = 0;
-  virtual std::unique_ptr<TokenFilter> clone() const = 0;
-};
-
 struct Sampled {
   TokenId token;  // -1: every token is forbidden, or no logit is a number
   float logprob;  // natural log of its probability under softmax of the unmodified logits
@@ -66,6 +57,9 @@ class Sampler {
   // Makes `token` part of the state that stages keep (grammar, mirostat). Once per history token
   // generated, in order: sample, accept, sample, ... (mirostat learns only from its own draws).
   void accept(TokenId token);
+  // Takes over the state of a sampler with the same parameters: a look-ahead that goes where
+  // `other` may go, without the cost of a new copy.
+  void resume_from(const Sampler& other);
 
   const SamplingParams& params() const;
 

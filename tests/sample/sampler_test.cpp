@@ -245,15 +245,19 @@ TEST_CASE("mirostat's state replays: sample twice, accept once; a copy is indepe
   SamplingParams params = plain(1, 12);
   params.mirostat = 2;
   params.mirostat_tau = 2;
-  Sampler once(params), twice(params);
+  Sampler once(params), twice(params), follower(params);
   Tokens history;
   for (int i = 0; i < 60; ++i) {
     const std::vector<float> logits = test::random_logits(random, 200);
+    follower.resume_from(once);
+    const TokenId followed = sample(follower, logits, history).token;
+    follower.accept(followed);  // and it goes astray until the next round
     Sampler branch(twice);
     for (int j = 0; j < 3; ++j) {  // a branch that is thrown away
       branch.accept(sample(branch, test::random_logits(random, 200), history).token);
     }
     const TokenId token = sample(once, logits, history).token;
+    CHECK(followed == token);
     CHECK(sample(twice, logits, history).token == token);
     CHECK(sample(twice, logits, history).token == token);
     once.accept(token);
@@ -283,6 +287,8 @@ TEST_CASE("a grammar filter forbids tokens before top-k and hears what was accep
   CHECK(sample(copy, {1, 9, 2, 8, 3}, {2}).token == 4);
   copy.accept(4);
   CHECK(accepted == Tokens{2, 4});
+  copy.resume_from(sampler);
+  CHECK(sample(copy, {1, 9, 2, 8, 3}, {2}).token == 4);
 }
 
 TEST_CASE("penalties and bias come before the truncations") {
