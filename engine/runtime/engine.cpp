@@ -17,6 +17,7 @@ namespace {
 
 // What a request may ask of the text of every token.
 constexpr size_t kMaxStops = 64, kMaxStopBytes = 4096;
+constexpr int kMaxAlternatives = 100;
 
 Error bad_request(std::string message) {
   return {ErrorCode::bad_request, std::move(message)};
@@ -56,6 +57,10 @@ Status check_request(const Request& request, const Instance& instance) {
   if (request.max_tokens < -1) {
     return bad_request(
         concat("expected a number of tokens of at least -1, found ", request.max_tokens));
+  }
+  if (request.n_alternatives < 0 || request.n_alternatives > kMaxAlternatives) {
+    return bad_request(concat("expected 0 to ", kMaxAlternatives, " alternatives, found ",
+                              request.n_alternatives));
   }
   return check_stops(request.stop);
 }

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -12,6 +13,7 @@
 #include "engine/core/result.h"
 #include "engine/core/token.h"
 #include "engine/runtime/instance.h"
+#include "engine/sample/likeliest.h"
 #include "engine/sample/sampler.h"
 
 namespace lm {
@@ -28,6 +30,7 @@ struct TokenEvent {
   TokenId token = -1;     // -1 in a last event that carries no token
   std::string_view text;  // whole characters, stop texts already held back
   float logprob = 0;
+  std::span<const TokenChance> alternatives;  // of this position: see Request::n_alternatives
   Finish finish = Finish::none;
   Timings timings;    // in the last event
   std::string error;  // why, when finish is error
@@ -39,7 +42,9 @@ struct Request {
   std::unique_ptr<TokenFilter> filter;
   int max_tokens = -1;  // -1: until the model ends or the context is full
   std::vector<std::string> stop;
-  bool ignore_end = false;                          // go on after the model's end tokens
+  std::vector<TokenId> spelled;  // control tokens whose names are part of the text
+  int n_alternatives = 0;        // likeliest tokens that each event lists
+  bool ignore_end = false;       // go on after the model's end tokens
   std::function<void(const TokenEvent&)> on_token;  // on the engine thread; must not block or throw
 };
 

@@ -18,6 +18,8 @@ Generation::Generation(Request request, const Instance& instance)
       n_ctx_(instance.n_ctx()),
       max_tokens_(request.max_tokens),
       ignore_end_(request.ignore_end),
+      spelled_(std::move(request.spelled)),
+      n_alternatives_(size_t(request.n_alternatives)),
       on_token_(std::move(request.on_token)),
       sampler_(std::move(request.sampling), std::move(request.filter)),
       stop_matcher_(std::move(request.stop)),
@@ -34,6 +36,7 @@ void Generation::note_step() {
 }
 
 void Generation::advance(std::span<float> logits) {
+  likeliest(logits, n_alternatives_, alternatives_);  // before sampling changes them
   const Sampled drawn = sampler_.sample(logits, tokens);
   if (!first_token_) first_token_ = Clock::now();
   if (drawn.token < 0) {
@@ -47,6 +50,7 @@ void Generation::advance(std::span<float> logits) {
   TokenEvent event;
   event.token = drawn.token;
   event.logprob = drawn.logprob;
+  event.alternatives = alternatives_;
   text_ = shown_text(drawn.token);
   if (!stop_matcher_.matched() && at_limit()) {
     text_ += rest_of_text();
@@ -67,6 +71,9 @@ void Generation::finish(Finish finish, std::string error) {
 // Padding ids of an embedding that is longer than the vocabulary have no text.
 std::string_view Generation::shown_text(TokenId token) {
   if (!detokenizer_ || token >= tokenizer_->size()) return {};
+  if (std::find(spelled_.begin(), spelled_.end(), token) != spelled_.end()) {
+    return stop_matcher_.push(detokenizer_->finish().append(tokenizer_->text(token)));
+  }
   return stop_matcher_.push(detokenizer_->push(token));
 }
 

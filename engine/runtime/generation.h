@@ -6,6 +6,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "engine/runtime/engine.h"
 #include "engine/runtime/scheduler.h"
@@ -40,11 +41,14 @@ class Generation : public Sequence {
   const Tokenizer* tokenizer_;  // may be nullptr: no text, no end tokens
   int n_ctx_, max_tokens_;
   bool ignore_end_;
+  std::vector<TokenId> spelled_;
+  size_t n_alternatives_;
   std::function<void(const TokenEvent&)> on_token_;
   Sampler sampler_;
   std::optional<Detokenizer> detokenizer_;
   StopMatcher stop_matcher_;
-  std::string text_;  // of the event being built
+  std::string text_;                       // of the event being built
+  std::vector<TokenChance> alternatives_;  // likewise
   int n_prompt_;
   bool finished_ = false;
   std::optional<Clock::time_point> first_step_, first_token_;

@@ -355,5 +355,48 @@ TEST_CASE("a callback may submit the next request") {
   CHECK(accepted);
 }
 
+TEST_CASE("alternatives: as many as asked, the drawn token's probability among them") {
+  const ModelFile file(test::tiny_model("llama"));
+  const auto engine = Engine::start(test::open(engine_options(file, 1)));
+  Request request = test::sampled_request({1, 5, 9}, 6, 3);
+  request.sampling.temperature = 0;
+  request.n_alternatives = 4;
+  std::mutex mutex;
+  std::condition_variable changed;
+  bool finished = false;
+  int n_events = 0;
+  request.on_token = [&](const TokenEvent& event) {
+    const std::lock_guard lock(mutex);
+    ++n_events;
+    REQUIRE(event.alternatives.size() == 4);
+    CHECK(event.alternatives[0].token == event.token);  // at temperature 0
+    CHECK(event.alternatives[0].logprob == doctest::Approx(event.logprob));
+    CHECK(event.alternatives[3].logprob <= event.alternatives[0].logprob);
+    finished = event.finish != Finish::none;
+    changed.notify_all();
+  };
+  test::require_ok(engine->submit(std::move(request)));
+  std::unique_lock lock(mutex);
+  changed.wait(lock, [&] { return finished; });
+  CHECK(n_events == 6);
+
+  Request greedy = test::sampled_request({1}, 1, 1);
+  greedy.n_alternatives = 101;
+  CHECK(engine->submit(std::move(greedy)).error().code == ErrorCode::bad_request);
+}
+
+TEST_CASE("control tokens have no text, unless a request wants them spelled") {
+  const ModelFile file(test::tiny_model("llama"));
+  const auto engine = Engine::start(test::open(engine_options(file, 1)));
+  const auto answer = [&](std::vector<TokenId> spelled) {
+    Request request = test::sampled_request({1, 5}, 3, 3);
+    request.sampling.logit_bias = {{1, 1e6f}};  // BOS, again and again
+    request.spelled = std::move(spelled);
+    return test::run(*engine, std::move(request)).text;
+  };
+  CHECK(answer({}).empty());
+  CHECK(answer({1}) == "<s><s><s>");
+}
+
 }  // namespace
 }  // namespace lm
