@@ -36,6 +36,7 @@ class Parser {
     LM_TRY(read_metadata(header.n_keys));
     LM_TRY(find_alignment());
     LM_TRY(read_tensor_infos(header.n_tensors));
+    LM_TRY(check_own_types());
     LM_TRY(place_tensors());
     return std::move(part_);
   }
@@ -50,6 +51,7 @@ class Parser {
   Status read_tensor_infos(uint64_t n_tensors);
   Result<TensorInfo> read_tensor_info();
   Status read_shape(TensorInfo& info);
+  Status check_own_types() const;
   Status place_tensors();
   Status check_overlaps() const;
 
@@ -247,6 +249,20 @@ Status Parser::read_shape(TensorInfo& info) {
   }
   info.bytes = bytes_.first(length);  // the right length; place_tensors() moves it
   return ok();
+}
+
+// Numbers that another program may have given to a type of its own count only beside our key.
+Status Parser::check_own_types() const {
+  const auto own = std::ranges::find_if(part_.tensors,
+                                        [](const TensorInfo& info) { return is_i4g(info.dtype); });
+  if (own == part_.tensors.end()) return ok();
+  const Value* value = part_.value(kI4gVersionKey);
+  const auto version = value != nullptr ? as_integer(value->type, value->bytes.data()) : 0;
+  if (version == kI4gVersion) return ok();
+  return Error{ErrorCode::unsupported,
+               concat("tensor ", printable(own->name), ": expected ", kI4gVersionKey, " ",
+                      kI4gVersion, " beside type ", dtype_name(own->dtype), ", found ",
+                      value == nullptr ? "none" : "another")};
 }
 
 Status Parser::place_tensors() {

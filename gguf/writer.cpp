@@ -261,6 +261,7 @@ Status Writer::add_tensor(std::string_view name, DType dtype, std::span<const in
   if (!impl_->names.emplace(name).second) {
     return bad_request(concat("tensor ", printable(name), " was already added"));
   }
+  if (is_i4g(dtype)) set_u32(kI4gVersionKey, kI4gVersion);
   impl_->tensors.push_back(
       Impl::Tensor{std::string(name), dtype, {dims.begin(), dims.end()}, bytes.value()});
   return ok();

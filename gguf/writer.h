@@ -39,7 +39,7 @@ class Writer {
 
   // Declares a tensor of 1 to 4 dims; dims[0] varies fastest. bad_request when the name is taken,
   // not UTF-8, or longer than the 63 bytes that other readers take, or when the shape does not
-  // divide into blocks.
+  // divide into blocks. A type of our own also sets the key that says so (kI4gVersionKey).
   Status add_tensor(std::string_view name, DType dtype, std::span<const int64_t> dims);
 
   // Opens `path`, writes header and metadata, then asks `fill` for every tensor's bytes in

@@ -75,6 +75,18 @@ struct BlockIQ4_NL {  // x = d * kIq4Values[q]
 };
 static_assert(sizeof(BlockIQ4_NL) == 18);
 
+// ---- this project's own: the asymmetric groups of GPTQ and AWQ checkpoints, held exactly ----
+
+template <int kGroup>
+struct BlockI4G {  // x = d * (q - z)
+  static constexpr int kElems = kGroup;
+  uint16_t d;
+  uint8_t z;              // 0..16
+  uint8_t q[kGroup / 2];  // 16 bytes for each 32 numbers, halves order
+};
+static_assert(sizeof(BlockI4G<32>) == 19 && sizeof(BlockI4G<64>) == 35);
+static_assert(sizeof(BlockI4G<128>) == 67);
+
 // ---- K-quants: super-blocks of 256 whose sub-blocks have quantized scales ----
 
 struct BlockQ2_K {  // x = d * scale * q - dmin * min; 16 sub-blocks of 16

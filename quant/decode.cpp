@@ -83,6 +83,18 @@ void decode_block(const BlockIQ4_NL& block, float* out) {
   }
 }
 
+template <int kGroup>
+void decode_block(const BlockI4G<kGroup>& block, float* out) {
+  const float d = f16_to_f32(block.d);
+  for (int i = 0; i < kGroup; i += 32) {
+    for (int j = 0; j < 16; ++j) {
+      const uint8_t two = block.q[i / 2 + j];
+      out[i + j] = float((two & 15) - block.z) * d;
+      out[i + j + 16] = float((two >> 4) - block.z) * d;
+    }
+  }
+}
+
 // A row of n numbers.
 using RowDecoder = void (*)(const std::byte* src, float* out, int64_t n);
 
@@ -155,6 +167,9 @@ constexpr Row kTable[] = {
     {DType::tq1_0, decode_blocks<BlockTQ1_0>},
     {DType::tq2_0, decode_blocks<BlockTQ2_0>},
     {DType::mxfp4, decode_blocks<BlockMXFP4>},
+    {DType::i4g32, decode_blocks<BlockI4G<32>>},
+    {DType::i4g64, decode_blocks<BlockI4G<64>>},
+    {DType::i4g128, decode_blocks<BlockI4G<128>>},
 };
 
 constexpr bool in_order() {

@@ -1,5 +1,5 @@
 // quant/dtype.cpp — the table of formats. Sizes come from the block structs; the names and type
-// numbers are ggml's (enum ggml_type in ggml.h, type_traits in ggml.c).
+// numbers are ggml's (enum ggml_type in ggml.h, type_traits in ggml.c), but for i4g, which is ours.
 #include "quant/dtype.h"
 
 #include <array>
@@ -63,6 +63,9 @@ constexpr std::array<Row, kDTypeCount> kTable = {
     blocks<BlockTQ1_0>(DType::tq1_0, "tq1_0", 34),
     blocks<BlockTQ2_0>(DType::tq2_0, "tq2_0", 35),
     blocks<BlockMXFP4>(DType::mxfp4, "mxfp4", 39),
+    blocks<BlockI4G<32>>(DType::i4g32, "i4g32", 0x4901),
+    blocks<BlockI4G<64>>(DType::i4g64, "i4g64", 0x4902),
+    blocks<BlockI4G<128>>(DType::i4g128, "i4g128", 0x4903),
 };
 
 constexpr bool in_order() {
@@ -90,6 +93,10 @@ bool equal_ignoring_case(std::string_view a, std::string_view b) {
 const DTypeInfo& dtype_info(DType type) {
   LM_CHECK(type < DType::count_);
   return kTable[size_t(type)].info;
+}
+
+bool is_i4g(DType type) {
+  return type == DType::i4g32 || type == DType::i4g64 || type == DType::i4g128;
 }
 
 std::optional<DType> dtype_from_gguf_id(uint32_t id) {

@@ -41,6 +41,9 @@ enum class DType : uint8_t {
   tq1_0,
   tq2_0,
   mxfp4,
+  i4g32,
+  i4g64,
+  i4g128,
   count_
 };
 inline constexpr int kDTypeCount = int(DType::count_);
@@ -49,13 +52,18 @@ struct DTypeInfo {
   std::string_view name;  // as the field writes it: "f32", "q4_K", "iq2_xxs"
   int block_elems;        // numbers in a block
   int block_bytes;        // bytes of a block
-  int gguf_id;            // ggml's type number in the file
+  int gguf_id;            // ggml's type number in the file; i4g*: our own
 };
 
 const DTypeInfo& dtype_info(DType type);
 inline std::string_view dtype_name(DType type) {
   return dtype_info(type).name;
 }
+
+// Asymmetric 4-bit groups: this project's own types, which a file marks by kI4gVersionKey.
+bool is_i4g(DType type);
+inline constexpr std::string_view kI4gVersionKey = "llm.i4g.version";
+inline constexpr uint32_t kI4gVersion = 1;
 
 std::optional<DType> dtype_from_gguf_id(uint32_t id);
 std::optional<DType> dtype_from_name(std::string_view name);  // case-insensitive

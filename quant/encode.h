@@ -14,7 +14,7 @@ bool can_encode(DType type);
 // dst = the row x[0 .. n) in `type`; n is a whole number of blocks. `importance` is empty or holds
 // a weight >= 0 for each column (squared activations, from an importance matrix). Deterministic.
 // Infinite and NaN inputs give some finite block, never undefined behaviour. q8_0, and q4_0 without
-// importance, are the field's definition byte for byte; q8_0 has no use for importance.
+// importance, are the field's definition byte for byte; q8_0 and i4g have no use for importance.
 void encode(DType type, std::span<const float> x, std::byte* dst,
             std::span<const float> importance = {});
 

@@ -106,6 +106,39 @@ void encode_block(const float* x, const float* w, BlockQ5_1& block) {
 
 namespace {
 
+// GPTQ's asymmetric grid (arXiv:2210.17323, "find_params" of its code): 0 is always one of its
+// points, so that the zero-point lies within 0..15.
+template <int kGroup>
+void encode_group(const float* x, BlockI4G<kGroup>& block) {
+  const auto [least, most] = std::minmax_element(x, x + kGroup);
+  const float low = std::min(*least, 0.0f), high = std::max(*most, 0.0f);
+  block.d = stored_scale((high - low) / 15);
+  const float inv = inverse(f16_to_f32(block.d));
+  const float zero = std::clamp(std::nearbyint(-low * inv), 0.0f, 15.0f);
+  block.z = uint8_t(zero);
+  for (int i = 0; i < kGroup; i += kElems) {
+    int q[kElems];
+    for (int j = 0; j < kElems; ++j) {
+      q[j] = int(std::clamp(std::nearbyint(x[i + j] * inv) + zero, 0.0f, 15.0f));
+    }
+    pack_nibbles(q, block.q + i / 2);
+  }
+}
+
+}  // namespace
+
+void encode_block(const float* x, const float*, BlockI4G<32>& block) {
+  encode_group(x, block);
+}
+void encode_block(const float* x, const float*, BlockI4G<64>& block) {
+  encode_group(x, block);
+}
+void encode_block(const float* x, const float*, BlockI4G<128>& block) {
+  encode_group(x, block);
+}
+
+namespace {
+
 // The index of the value in kIq4Values (rising) that is nearest to v.
 int nearest_iq4(float v) {
   const int8_t* above = std::lower_bound(kIq4Values, kIq4Values + 16, v);

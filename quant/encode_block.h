@@ -13,6 +13,11 @@ void encode_block(const float* x, const float* w, BlockQ5_1& block);
 void encode_block(const float* x, const float* w, BlockQ8_0& block);
 void encode_block(const float* x, const float* w, BlockIQ4_NL& block);
 
+// The range from the least to the largest number, 0 included, in 15 equal steps; w is not used.
+void encode_block(const float* x, const float* w, BlockI4G<32>& block);
+void encode_block(const float* x, const float* w, BlockI4G<64>& block);
+void encode_block(const float* x, const float* w, BlockI4G<128>& block);
+
 void encode_block(const float* x, const float* w, BlockQ2_K& block);
 void encode_block(const float* x, const float* w, BlockQ3_K& block);
 void encode_block(const float* x, const float* w, BlockQ4_K& block);

@@ -19,7 +19,7 @@ struct Field {
 struct NativeType {
   DType type;
   WeightFormat format;
-  std::array<Field, 2> fields;
+  std::array<Field, 3> fields;
 };
 constexpr NativeType kNativeTypes[] = {
     {DType::f32, WeightFormat::f32, {{{4, 1}}}},
@@ -37,6 +37,9 @@ constexpr NativeType kNativeTypes[] = {
     {DType::q6_K, WeightFormat::q6_K, {{{4, 52}, {2, 1}}}},
     {DType::iq4_NL, WeightFormat::iq4_NL, {{{2, 1}, {4, 4}}}},
     {DType::mxfp4, WeightFormat::mxfp4, {{{1, 1}, {4, 4}}}},
+    {DType::i4g32, WeightFormat::i4g32, {{{2, 1}, {1, 1}, {4, 4}}}},
+    {DType::i4g64, WeightFormat::i4g64, {{{2, 1}, {1, 1}, {4, 8}}}},
+    {DType::i4g128, WeightFormat::i4g128, {{{2, 1}, {1, 1}, {4, 16}}}},
     {DType::iq4_XS, WeightFormat::iq4_XS, {{{2, 2}, {4, 33}}}},
     {DType::iq1_S, WeightFormat::iq1_S, {{{2, 1}, {4, 12}}}},
     {DType::iq1_M, WeightFormat::iq1_M, {{{4, 14}}}},

@@ -67,6 +67,10 @@ ScaleFields scale_fields(DType type) {
       return {offsetof(BlockQ5_0, d)};
     case DType::q5_1:
       return {offsetof(BlockQ5_1, d), offsetof(BlockQ5_1, m), -15.5f};
+    case DType::i4g32:
+    case DType::i4g64:
+    case DType::i4g128:
+      return {offsetof(BlockI4G<32>, d)};  // z follows; see set_scales
     case DType::q8_0:
       return {offsetof(BlockQ8_0, d)};
     case DType::q2_K:
@@ -112,6 +116,7 @@ void set_scales(DType type, std::span<std::byte> blocks, float d) {
     std::byte* block = blocks.data() + at;
     if (fields.d) std::memcpy(block + *fields.d, &d_bits, 2);
     if (fields.min) std::memcpy(block + *fields.min, &min_bits, 2);
+    if (is_i4g(type)) block[offsetof(BlockI4G<32>, z)] = std::byte{8};
     if (type == DType::mxfp4) block[offsetof(BlockMXFP4, e)] = std::byte(127 + std::ilogb(d));
     if (type == DType::iq1_M) {  // the half lies in the top nibbles of four words
       for (size_t word = 0; word < 4; ++word) {

@@ -15,10 +15,11 @@ struct Shape {
 
 // Types that the kernels multiply as integers: their activations are rounded to 8 bits.
 constexpr DType kIntegerTypes[] = {
-    DType::q4_0,    DType::q4_1,  DType::q5_0,  DType::q5_1,    DType::q8_0,   DType::q2_K,
-    DType::q3_K,    DType::q4_K,  DType::q5_K,  DType::q6_K,    DType::iq4_NL, DType::iq4_XS,
-    DType::mxfp4,   DType::iq1_S, DType::iq1_M, DType::iq2_XXS, DType::iq2_XS, DType::iq2_S,
-    DType::iq3_XXS, DType::iq3_S, DType::tq1_0, DType::tq2_0};
+    DType::q4_0,    DType::q4_1,   DType::q5_0,  DType::q5_1,    DType::q8_0,
+    DType::q2_K,    DType::q3_K,   DType::q4_K,  DType::q5_K,    DType::q6_K,
+    DType::iq4_NL,  DType::iq4_XS, DType::mxfp4, DType::iq1_S,   DType::iq1_M,
+    DType::iq2_XXS, DType::iq2_XS, DType::iq2_S, DType::iq3_XXS, DType::iq3_S,
+    DType::tq1_0,   DType::tq2_0,  DType::i4g32, DType::i4g64,   DType::i4g128};
 bool is_integer_kernel(DType type) {
   return std::find(std::begin(kIntegerTypes), std::end(kIntegerTypes), type) !=
          std::end(kIntegerTypes);

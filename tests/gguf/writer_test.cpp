@@ -228,5 +228,19 @@ TEST_CASE("a file appears only when all of it was written") {
   CHECK(file.file_bytes() == std::filesystem::file_size(path));
 }
 
+TEST_CASE("a type of our own is read only beside the key that the writer sets for it") {
+  Writer writer;
+  require_ok(writer.add_tensor("t", DType::i4g64, std::array<int64_t, 2>{64, 2}));
+  const auto bytes = require_ok(writer.to_bytes(counting({70})));
+  const File file = require_ok(File::parse(bytes));
+  CHECK(file.tensor("t")->dtype == DType::i4g64);
+  CHECK(require_ok(file.u32(kI4gVersionKey)) == 1);
+  constexpr uint32_t kI4g32 = 0x4901;
+  CHECK_REFUSED(test::RawGguf().tensor("t", {32}, kI4g32, 0).data(19),
+                "expected llm.i4g.version 1 beside type i4g32, found none");
+  CHECK_REFUSED(test::RawGguf().u32("llm.i4g.version", 2).tensor("t", {32}, kI4g32, 0).data(19),
+                "found another");
+}
+
 }  // namespace
 }  // namespace lm::gguf

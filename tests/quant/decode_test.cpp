@@ -166,5 +166,17 @@ TEST_CASE("decode: any bytes decode, block by block, inside the output, the same
   }
 }
 
+TEST_CASE("decode: i4g is d (q - z) with 16 bytes for each 32 numbers") {
+  BlockI4G<64> block{.d = 0x3800, .z = 16, .q = {}};  // 0.5
+  for (int j = 0; j < 32; ++j) block.q[j] = uint8_t(j * 5 % 16 | (j * 3 % 16) << 4);
+  std::vector<float> out(64);
+  decode(DType::i4g64, reinterpret_cast<const std::byte*>(&block), out.data(), 64);
+  for (int k = 0; k < 64; ++k) {
+    const int j = k / 32 * 16 + k % 16;  // byte of number k; its high half where k % 32 >= 16
+    const int q = k % 32 < 16 ? j * 5 % 16 : j * 3 % 16;
+    CHECK(out[size_t(k)] == 0.5f * float(q - 16));
+  }
+}
+
 }  // namespace
 }  // namespace lm

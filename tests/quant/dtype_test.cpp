@@ -51,6 +51,9 @@ constexpr Fact kFacts[] = {
     {"tq1_0", 34, 256, 54, DType::tq1_0},
     {"tq2_0", 35, 256, 66, DType::tq2_0},
     {"mxfp4", 39, 32, 17, DType::mxfp4},
+    {"i4g32", 0x4901, 32, 19, DType::i4g32},
+    {"i4g64", 0x4902, 64, 35, DType::i4g64},
+    {"i4g128", 0x4903, 128, 67, DType::i4g128},
 };
 
 TEST_CASE("dtype: names, ids and block sizes are ggml's") {
@@ -74,7 +77,7 @@ TEST_CASE("dtype: numbers and names of no format are refused") {
     return std::any_of(std::begin(kFacts), std::end(kFacts),
                        [id](const Fact& fact) { return fact.id == id; });
   };
-  for (uint32_t id = 0; id < 1000; ++id) {
+  for (uint32_t id = 0; id < 0x5000; ++id) {
     CAPTURE(id);
     CHECK(dtype_from_gguf_id(id).has_value() == known(id));
   }

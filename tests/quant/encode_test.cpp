@@ -19,9 +19,10 @@ constexpr size_t kBlock = 256;  // a whole number of blocks of any format
 
 using Bytes = std::vector<std::byte>;
 
-constexpr DType kBlockTypes[] = {DType::q4_0, DType::q4_1, DType::q5_0,  DType::q5_1,
-                                 DType::q8_0, DType::q2_K, DType::q3_K,  DType::q4_K,
-                                 DType::q5_K, DType::q6_K, DType::iq4_NL};
+constexpr DType kBlockTypes[] = {DType::q4_0,  DType::q4_1,  DType::q5_0,   DType::q5_1,
+                                 DType::q8_0,  DType::q2_K,  DType::q3_K,   DType::q4_K,
+                                 DType::q5_K,  DType::q6_K,  DType::iq4_NL, DType::i4g32,
+                                 DType::i4g64, DType::i4g128};
 
 Bytes encoded(DType type, const std::vector<float>& x, const std::vector<float>& importance = {}) {
   Bytes bytes(row_bytes(type, int64_t(x.size())));
@@ -92,10 +93,11 @@ TEST_CASE("encode: relative RMSE on Gaussian numbers stays below each format's b
   };
   // About 2% above what was measured on this data; q8_0 and q4_0 are the field's definition.
   constexpr Bound kBounds[] = {
-      {DType::f16, 0.000215}, {DType::bf16, 0.0017},   {DType::q8_0, 0.0055}, {DType::q6_K, 0.0171},
-      {DType::q5_K, 0.0352},  {DType::q5_1, 0.0343},   {DType::q5_0, 0.041},  {DType::q4_K, 0.0713},
-      {DType::q4_1, 0.0707},  {DType::iq4_NL, 0.0752}, {DType::q4_0, 0.0877}, {DType::q3_K, 0.1463},
-      {DType::q2_K, 0.264}};
+      {DType::f16, 0.000215},  {DType::bf16, 0.0017}, {DType::q8_0, 0.0055},
+      {DType::q6_K, 0.0171},   {DType::q5_K, 0.0352}, {DType::q5_1, 0.0343},
+      {DType::q5_0, 0.041},    {DType::q4_K, 0.0713}, {DType::q4_1, 0.0707},
+      {DType::iq4_NL, 0.0752}, {DType::q4_0, 0.0877}, {DType::i4g32, 0.0877},
+      {DType::q3_K, 0.1463},   {DType::q2_K, 0.264}};
   for (const float scale : {1.0f, 0.02f, 300.0f}) {
     const std::vector<float> x = gaussian(kBlock * 200, 21, scale);
     CHECK(relative_error(x, round_trip(DType::f32, x)) == 0);
@@ -152,7 +154,8 @@ TEST_CASE("encode: what a format holds exactly comes back exactly") {
   // 3 * (0 .. 15) - 24: any 4-bit format with a scale of 3 holds these numbers.
   std::vector<float> x(256);
   for (size_t i = 0; i < x.size(); ++i) x[i] = 3.0f * float(i * 7 % 16) - 24.0f;
-  for (const DType type : {DType::q4_0, DType::q4_1, DType::q5_0, DType::q5_1}) {
+  for (const DType type : {DType::q4_0, DType::q4_1, DType::q5_0, DType::q5_1, DType::i4g32,
+                           DType::i4g64, DType::i4g128}) {
     CAPTURE(dtype_name(type));
     CHECK(round_trip(type, x) == x);
   }
@@ -217,7 +220,7 @@ TEST_CASE("encode: importance lowers the error that it weighs") {
   const std::vector<float> x = gaussian(kBlock * 100, 24);
   const std::vector<float> importance = some_importance(x.size(), 25);
   for (const DType type : kBlockTypes) {
-    if (type == DType::q8_0) continue;  // its definition has no room for weights
+    if (type == DType::q8_0 || is_i4g(type)) continue;  // defined by the range alone
     CAPTURE(dtype_name(type));
     const double with = relative_error(x, round_trip(type, x, importance), importance);
     const double without = relative_error(x, round_trip(type, x), importance);

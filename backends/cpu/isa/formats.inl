@@ -151,6 +151,21 @@ struct FormatQ5_1 : IntFormat {
   }
 };
 
+// w = d · (q - z) for a group of kGroup
+template <int kGroup>
+struct FormatI4g : IntFormat {
+  static constexpr int kStepsPerBlock = kGroup / 32, kBlockBytes = (3 + kGroup / 2) * kLanes;
+  using Step = FormatQ4_1::Step;
+  template <int kSub>
+  static void unpack(const uint8_t* block, Step& s) {
+    s.d = f_load_f16(block);
+    const I minus_z = i_sub(i_set(0), i_load_u8(block + 2 * kLanes));
+    s.m = f_mul(s.d, f_from_i(minus_z));
+    unpack_halves(block + 3 * kLanes + kSub * 4 * kWord, s.w);
+  }
+  static F apply(const Step& s, const ActBlock& x, F acc) { return FormatQ4_1::apply(s, x, acc); }
+};
+
 // w = d · kIq4Values[q]: 16 unevenly spaced levels.
 struct FormatIq4_NL : IntFormat {
   static constexpr int kStepsPerBlock = 1, kBlockBytes = 18 * kLanes;

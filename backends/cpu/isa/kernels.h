@@ -17,11 +17,12 @@ enum class WeightFormat : uint8_t {
   f32, f16, bf16,
   // Integers with scales, multiplied with ActBlocks.
   q4_0, q4_1, q5_0, q5_1, q8_0, q2_K, q3_K, q4_K, q5_K, q6_K, iq4_NL, iq4_XS, mxfp4,
+  i4g32, i4g64, i4g128,
   // Likewise, but unpacked to bytes first: best given many columns at once.
   iq1_S, iq1_M, iq2_XXS, iq2_XS, iq2_S, iq3_XXS, iq3_S, tq1_0, tq2_0
 };
 // clang-format on
-inline constexpr int kWeightFormats = 25;
+inline constexpr int kWeightFormats = 28;
 inline constexpr int kMostColumns = 256;  // of one Matmul
 
 // 32 activations as the integer kernels read them: x[i] ≈ d · q[i], d = max|x| / 127. With them,
