@@ -18,7 +18,7 @@ BACKENDS = {"cpu": "backends/cpu", "cuda": "backends/cuda", "vulkan": "backends/
 # Third-party headers and the one room that includes each.
 HOME = {
     "httplib.h": "net", "openssl/": "net", "CLI/": "cli", "pcre2.h": "text",
-    "nlohmann/": "core", "cuda_runtime.h": "cuda", "vulkan/": "vulkan",
+    "nlohmann/": "core", "xxhash.h": "core", "cuda_runtime.h": "cuda", "vulkan/": "vulkan",
     "immintrin.h": "cpu", "x86intrin.h": "cpu",
 }
 SOURCES = {".h", ".cpp", ".cu", ".cuh"}

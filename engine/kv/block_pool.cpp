@@ -6,17 +6,26 @@
 
 namespace lm {
 
-BlockPool::BlockPool(int n_blocks, int block_size) : block_size_(block_size) {
+BlockPool::BlockPool(int n_blocks, int block_size)
+    : block_size_(block_size), index_(n_blocks, block_size) {
   // Slots are i32: block * block_size + offset must fit.
   LM_CHECK(n_blocks >= 0 && block_size > 0);
   LM_CHECK(n_blocks <= std::numeric_limits<int32_t>::max() / block_size);
   refs_.assign(size_t(n_blocks), 0);
   free_.reserve(size_t(n_blocks));
   for (BlockId id = n_blocks - 1; id >= 0; --id) free_.push_back(id);
+  next_.assign(size_t(n_blocks) + 1, n_blocks);
+  prev_.assign(size_t(n_blocks) + 1, n_blocks);
 }
 
 BlockId BlockPool::take() {
-  if (free_.empty()) return -1;
+  if (free_.empty()) {
+    const BlockId oldest = next_.back();
+    if (oldest == n_blocks()) return -1;
+    uncache(oldest);
+    index_.erase(oldest);
+    free_.push_back(oldest);
+  }
   const BlockId id = free_.back();
   free_.pop_back();
   refs_[size_t(id)] = 1;
@@ -24,13 +33,18 @@ BlockId BlockPool::take() {
 }
 
 void BlockPool::share(BlockId id) {
-  LM_CHECK(references(id) > 0);
-  ++refs_[size_t(id)];
+  LM_CHECK(references(id) > 0 || index_.holds(id));
+  if (refs_[size_t(id)]++ == 0) uncache(id);
 }
 
 void BlockPool::release(BlockId id) {
   LM_CHECK(references(id) > 0);
-  if (--refs_[size_t(id)] == 0) free_.push_back(id);
+  if (--refs_[size_t(id)] > 0) return;
+  if (index_.holds(id)) {
+    cache(id);
+  } else {
+    free_.push_back(id);
+  }
 }
 
 int BlockPool::references(BlockId id) const {
@@ -38,51 +52,39 @@ int BlockPool::references(BlockId id) const {
   return refs_[size_t(id)];
 }
 
-BlockTable::BlockTable(BlockTable&& other) noexcept
-    : pool_(other.pool_), blocks_(std::move(other.blocks_)) {
-  other.blocks_.clear();
+void BlockPool::remember(BlockId id, BlockId parent, std::span<const TokenId> tokens) {
+  LM_CHECK(references(id) > 0);
+  index_.insert(id, parent, tokens);
 }
 
-BlockTable& BlockTable::operator=(BlockTable&& other) noexcept {
-  if (this != &other) {
-    clear();
-    pool_ = other.pool_;
-    blocks_ = std::move(other.blocks_);
-    other.blocks_.clear();
-  }
-  return *this;
+void BlockPool::forget(BlockId id) {
+  LM_CHECK(references(id) > 0);
+  if (index_.holds(id)) index_.erase(id);
 }
 
-int BlockTable::blocks_for(int n_tokens) const {
-  LM_CHECK(n_tokens >= 0);
-  const int size = pool_->block_size();
-  return n_tokens / size + (n_tokens % size != 0 ? 1 : 0);
-}
-
-int BlockTable::missing_blocks(int n_tokens) const {
-  const int more = blocks_for(n_tokens) - int(blocks_.size());
-  return more > 0 ? more : 0;
-}
-
-bool BlockTable::grow(int n_tokens) {
-  const int more = missing_blocks(n_tokens);
-  if (more > pool_->free_blocks()) return false;
-  for (int i = 0; i < more; ++i) blocks_.push_back(pool_->take());
-  return true;
-}
-
-void BlockTable::truncate(int n_tokens) {
-  const size_t keep = size_t(blocks_for(n_tokens));
-  while (blocks_.size() > keep) {
-    pool_->release(blocks_.back());
-    blocks_.pop_back();
+// The oldest first: a block is never older than those behind it.
+void BlockPool::forget_cached() {
+  while (n_cached_ > 0) {
+    const BlockId oldest = next_.back();
+    uncache(oldest);
+    index_.erase(oldest);
+    free_.push_back(oldest);
   }
 }
 
-int32_t BlockTable::slot(int position) const {
-  LM_CHECK(position >= 0 && position < capacity());
-  const int size = pool_->block_size();
-  return blocks_[size_t(position / size)] * size + position % size;
+void BlockPool::cache(BlockId id) {
+  const BlockId anchor = n_blocks(), last = prev_.back();
+  next_[size_t(id)] = anchor;
+  prev_[size_t(id)] = last;
+  next_[size_t(last)] = id;
+  prev_[size_t(anchor)] = id;
+  ++n_cached_;
+}
+
+void BlockPool::uncache(BlockId id) {
+  next_[size_t(prev_[size_t(id)])] = next_[size_t(id)];
+  prev_[size_t(next_[size_t(id)])] = prev_[size_t(id)];
+  --n_cached_;
 }
 
 }  // namespace lm

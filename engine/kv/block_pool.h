@@ -1,32 +1,52 @@
 // engine/kv/block_pool.h — who holds which KV block. Integers only: no tensors, no device.
-// A block is free, or held by as many tables as it has references.
+// A block is held by as many tables as it has references; without any it is free, or cached: kept
+// for what it holds until its memory is needed, the least recently used one first.
 #pragma once
 #include <cstdint>
+#include <optional>
+#include <span>
 #include <vector>
 
 #include "engine/core/result.h"
+#include "engine/core/token.h"
+#include "engine/kv/prefix_index.h"
 
 namespace lm {
-
-using BlockId = int32_t;
 
 class BlockPool {
  public:
   BlockPool(int n_blocks, int block_size);
 
   int n_blocks() const { return int(refs_.size()); }
-  int block_size() const { return block_size_; }  // tokens
-  int free_blocks() const { return int(free_.size()); }
+  int block_size() const { return block_size_; }                     // tokens
+  int free_blocks() const { return int(free_.size()) + n_cached_; }  // what take() can give
+  int cached_blocks() const { return n_cached_; }
 
-  BlockId take();            // a block with one reference; -1 when none is free
-  void share(BlockId id);    // one more reference
-  void release(BlockId id);  // one less; at 0 the block is free
+  BlockId take();            // a block with one reference; -1 when all are held
+  void share(BlockId id);    // one more reference, of a held or a cached block
+  void release(BlockId id);  // one less; at 0 the block is free, or cached when it is in the index
   int references(BlockId id) const;
 
+  const PrefixIndex& index() const { return index_; }
+  void remember(BlockId id, BlockId parent, std::span<const TokenId> tokens);  // held: see insert()
+  void forget(BlockId id);  // held, and has no children in the index
+  void forget_cached();     // all blocks that nobody holds
+
  private:
+  void cache(BlockId id);  // at the end of the list of the least recently used
+  void uncache(BlockId id);
+
   int block_size_;
+  PrefixIndex index_;
   std::vector<int> refs_;
   std::vector<BlockId> free_;  // the last one is taken next
+  // The cached blocks as a ring through n_blocks, its anchor: the oldest is next_[n_blocks].
+  std::vector<BlockId> next_, prev_;  // [n_blocks + 1]
+  int n_cached_ = 0;
+};
+
+struct BlockCopy {
+  BlockId from = -1, to = -1;
 };
 
 // One sequence's view of the cache: token i lives in blocks()[i / block_size].
@@ -42,18 +62,42 @@ class BlockTable {
 
   const std::vector<BlockId>& blocks() const { return blocks_; }
   int capacity() const { return int(blocks_.size()) * pool_->block_size(); }  // tokens
+  // From now on up to n_tokens no memory of the table itself is allocated.
+  void reserve(int n_tokens) { blocks_.reserve(size_t(blocks_for(n_tokens))); }
   // How many more blocks must be taken to hold n_tokens.
   int missing_blocks(int n_tokens) const;
   bool grow(int n_tokens);  // makes room for n_tokens; false (and unchanged) when the pool is short
-  void truncate(int n_tokens);  // gives back what tokens >= n_tokens used
+  void truncate(int n_tokens);  // gives back what tokens >= n_tokens used; not into a shared block
   void clear() { truncate(0); }
   int32_t slot(int position) const;  // block * block_size + offset
 
+  // Reuse. The first n_shared() tokens lie in whole blocks that the pool's index knows, which other
+  // tables may hold too: they are never written again.
+  int n_shared() const { return n_published_ * pool_->block_size(); }
+  // Takes over the whole blocks that the index knows behind the shared ones, for as far as they
+  // hold `tokens`, the sequence's from its beginning. True when there were any.
+  bool adopt(std::span<const TokenId> tokens);
+  struct Tail {
+    int n_tokens = 0;                 // behind the shared blocks
+    std::optional<BlockCopy> copy{};  // to be made before the next step; nobody holds `from` yet
+  };
+  // Looks for a block whose first tokens continue `tokens` behind the shared blocks. A block that
+  // nobody holds is taken over as it is; of another the table's own next block is to be a copy.
+  Tail adopt_tail(std::span<const TokenId> tokens);
+  // Tells the index what the blocks hold: `tokens`, all of them computed. Where it knows a block
+  // with the same tokens already, this table goes on with that one and gives its own back.
+  void publish(std::span<const TokenId> tokens);
+  // The same for the last, unfinished block.
+  void publish_tail(std::span<const TokenId> tokens);
+
  private:
   int blocks_for(int n_tokens) const;
+  BlockId last_shared() const;
+  void replace(size_t index, BlockId by);
 
   BlockPool* pool_;
   std::vector<BlockId> blocks_;
+  int n_published_ = 0;  // whole blocks, from the first on
 };
 
 }  // namespace lm

@@ -1,6 +1,8 @@
 #include "engine/kv/kv_cache.h"
 
+#include <algorithm>
 #include <limits>
+#include <span>
 
 #include "engine/core/check.h"
 #include "engine/core/checked.h"
@@ -31,6 +33,12 @@ std::optional<uint64_t> total_bytes(const KvLayout& layout, int n_blocks) {
     total = *bytes;
   }
   return total;
+}
+
+// One block of a layer's K or V, as rows.
+Tensor block_of(Tensor cache, BlockId block) {
+  const int64_t rows = cache.shape[1] * cache.shape[2];
+  return row_range(reshaped(cache, cache.rows(), cache.cols()), block * rows, rows);
 }
 
 }  // namespace
@@ -103,7 +111,25 @@ Result<KvCache> KvCache::allocate(Backend& backend, const KvLayout& layout, int 
     cache.k_.push_back(place(shape));
     cache.v_.push_back(place(shape));
   }
+  size_t largest = 0;
+  for (const KvLayerShape& shape : layout.layers) {
+    largest = std::max(largest, size_t(layer_block_bytes(layout, shape).value_or(0)));
+  }
+  cache.staging_.resize(largest);
   return cache;
+}
+
+void KvCache::copy_block(const BlockCopy& copy) {
+  Backend& backend = buffer_->backend();
+  for (const std::vector<Tensor>* tensors : {&k_, &v_}) {
+    for (const Tensor& cache : *tensors) {
+      const Tensor from = block_of(cache, copy.from), to = block_of(cache, copy.to);
+      const std::span<std::byte> bytes =
+          std::span(staging_).first(size_t(from.rows() * from.row_bytes));
+      backend.download(bytes, from);
+      backend.upload(to, bytes);
+    }
+  }
 }
 
 }  // namespace lm

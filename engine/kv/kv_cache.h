@@ -8,6 +8,7 @@
 
 #include "backends/backend.h"
 #include "engine/core/result.h"
+#include "engine/kv/block_pool.h"
 
 namespace lm {
 
@@ -40,12 +41,16 @@ class KvCache {
   Tensor k(int layer) const { return k_[size_t(layer)]; }
   Tensor v(int layer) const { return v_[size_t(layer)]; }
 
+  // Enqueues nothing: waits for the backend's work and copies one block of every layer.
+  void copy_block(const BlockCopy& copy);
+
  private:
   KvCache() = default;
   KvLayout layout_;
   int n_blocks_ = 0;
   std::unique_ptr<Buffer> buffer_;
   std::vector<Tensor> k_, v_;
+  std::vector<std::byte> staging_;  // of the largest block of one tensor
 };
 
 }  // namespace lm

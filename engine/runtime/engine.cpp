@@ -206,6 +206,7 @@ void Engine::Impl::withdraw(RequestId id) {
 }
 
 void Engine::Impl::step(const std::vector<PlannedRow>& plan) {
+  for (const BlockCopy& copy : scheduler.copies()) instance->copy_block(copy);
   rows.clear();
   for (const PlannedRow& row : plan) {
     const Sequence& s = *row.sequence;
@@ -230,6 +231,7 @@ void Engine::Impl::step(const std::vector<PlannedRow>& plan) {
 }
 
 void Engine::Impl::fail(const std::vector<PlannedRow>& plan, const std::string& error) {
+  scheduler.failed(plan);
   for (const PlannedRow& row : plan) {
     Generation& generation = generation_of(row);
     if (!generation.finished()) generation.finish(Finish::error, error);

@@ -23,6 +23,7 @@ std::string_view finish_name(Finish finish);  // "stop", "length", ...
 
 struct Timings {
   int prompt_tokens = 0, generated_tokens = 0;
+  int cached_tokens = 0;  // of the prompt, not computed again
   double prompt_seconds = 0, generate_seconds = 0;
 };
 

@@ -25,6 +25,7 @@ Generation::Generation(Request request, const Instance& instance)
       stop_matcher_(std::move(request.stop)),
       n_prompt_(int(request.prompt.size())) {
   tokens = std::move(request.prompt);
+  table.reserve(n_ctx_);
   if (tokenizer_ != nullptr) {
     const bool at_start = tokens.back() == tokenizer_->bos();
     detokenizer_.emplace(*tokenizer_, at_start);
@@ -100,6 +101,7 @@ Timings Generation::timings() const {
   const Clock::time_point now = Clock::now();
   Timings t;
   t.prompt_tokens = n_prompt_;
+  t.cached_tokens = std::min(n_reused, n_prompt_);
   t.generated_tokens = int(tokens.size()) - n_prompt_;
   if (first_step_) t.prompt_seconds = seconds(first_token_.value_or(now) - *first_step_);
   if (first_token_) t.generate_seconds = seconds(now - *first_token_);

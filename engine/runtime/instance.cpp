@@ -277,4 +277,8 @@ Result<std::span<float>> Instance::step(std::span<const StepRow> rows) {
   return wanted;
 }
 
+void Instance::copy_block(const BlockCopy& copy) {
+  impl_->kv.copy_block(copy);
+}
+
 }  // namespace lm

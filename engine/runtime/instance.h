@@ -63,6 +63,8 @@ class Instance {
   // in the vocabulary, context_full past n_ctx; at most max_seqs() rows, max_step_tokens() tokens
   // and max_step_logits() logits.
   Result<std::span<float>> step(std::span<const StepRow> rows);
+  // Makes one block of the pool hold what another does, before the next step.
+  void copy_block(const BlockCopy& copy);
 
  private:
   static Result<std::unique_ptr<Instance>> open_model(const Registry& registry,

@@ -1,6 +1,7 @@
 #include "engine/runtime/scheduler.h"
 
 #include <algorithm>
+#include <span>
 
 #include "engine/core/check.h"
 
@@ -11,6 +12,15 @@ int uncomputed(const Sequence& sequence) {
   return int(sequence.tokens.size()) - sequence.n_computed;
 }
 
+// The tokens of which K and V may come from elsewhere: the logits of the last one are wanted.
+std::span<const TokenId> reusable(const Sequence& sequence) {
+  return std::span(sequence.tokens).first(sequence.tokens.size() - 1);
+}
+
+std::span<const TokenId> computed(const Sequence& sequence) {
+  return std::span(sequence.tokens).first(size_t(sequence.n_computed));
+}
+
 }  // namespace
 
 Scheduler::Scheduler(BlockPool& pool, int max_step_tokens, int max_seqs)
@@ -18,6 +28,7 @@ Scheduler::Scheduler(BlockPool& pool, int max_step_tokens, int max_seqs)
   LM_CHECK(max_seqs >= 1 && max_step_tokens >= max_seqs);
   running_.reserve(size_t(max_seqs));
   plan_.reserve(size_t(max_seqs));
+  copies_.reserve(size_t(max_seqs));
 }
 
 void Scheduler::add(Sequence* sequence) {
@@ -30,11 +41,24 @@ void Scheduler::remove(Sequence* sequence) {
   std::erase(running_, sequence);
   std::erase(waiting_, sequence);
   LM_CHECK(running_.size() + waiting_.size() + 1 == before);
-  sequence->table.clear();
-  sequence->n_computed = 0;
+  withdraw(*sequence);
+}
+
+// What it computed stays in the cache, as long as nobody needs the blocks.
+void Scheduler::withdraw(Sequence& sequence) {
+  drop_copies();
+  sequence.table.publish_tail(computed(sequence));
+  sequence.table.clear();
+  sequence.n_computed = 0;
+}
+
+void Scheduler::drop_copies() {
+  for (const BlockCopy& copy : copies_) pool_->release(copy.from);
+  copies_.clear();
 }
 
 const std::vector<PlannedRow>& Scheduler::next() {
+  drop_copies();
   reserve_blocks();
   admit();
   plan_rows();
@@ -60,26 +84,35 @@ void Scheduler::reserve_blocks() {
 void Scheduler::preempt_youngest() {
   Sequence* youngest = running_.back();
   running_.pop_back();
-  youngest->table.clear();
-  youngest->n_computed = 0;
+  withdraw(*youngest);
   waiting_.push_front(youngest);
+  ++youngest->n_preempted;
   ++preemptions_;
 }
 
-// From the head of the queue only: a short request never overtakes a long one for ever. Beside
-// others, a sequence starts only if each of them could still take a block afterwards, so that it is
-// not preempted at once.
+// From the head of the queue only: a short request never overtakes a long one for ever.
 void Scheduler::admit() {
   while (!waiting_.empty() && int(running_.size()) < max_seqs_) {
     Sequence& first = *waiting_.front();
-    const int n_tokens = int(first.tokens.size());
-    const int needed = first.table.missing_blocks(n_tokens);
-    LM_CHECK(needed <= pool_->n_blocks());
-    if (needed + int(running_.size()) > pool_->free_blocks()) return;
-    LM_CHECK(first.table.grow(n_tokens));
+    if (!give_blocks(first)) return;
     running_.push_back(&first);
     waiting_.pop_front();
   }
+}
+
+// Blocks for all of its tokens, those that the cache knows first. Beside others, a sequence starts
+// only if each of them could still take a block afterwards, so that it is not preempted at once.
+bool Scheduler::give_blocks(Sequence& sequence) {
+  const int n_tokens = int(sequence.tokens.size());
+  sequence.table.adopt(reusable(sequence));
+  const int needed = sequence.table.missing_blocks(n_tokens);
+  LM_CHECK(needed <= pool_->n_blocks());
+  if (needed + int(running_.size()) > pool_->free_blocks()) {
+    sequence.table.clear();
+    return false;
+  }
+  LM_CHECK(sequence.table.grow(n_tokens));
+  return true;
 }
 
 void Scheduler::plan_rows() {
@@ -93,15 +126,60 @@ void Scheduler::plan_rows() {
     room -= n_tokens;
   };
   for (Sequence* sequence : running_) {
+    reuse(*sequence);
     if (uncomputed(*sequence) == 1) plan(sequence);
   }
   for (Sequence* sequence : running_) {
-    if (uncomputed(*sequence) > 1) plan(sequence);
+    if (uncomputed(*sequence) > 1 && !others_compute(*sequence)) plan(sequence);
   }
 }
 
+// Takes over what the cache knows behind the tokens that are computed.
+void Scheduler::reuse(Sequence& sequence) {
+  BlockTable& table = sequence.table;
+  const bool at_block = sequence.n_computed % pool_->block_size() == 0;
+  if (uncomputed(sequence) == 1 || !at_block) return;
+  table.adopt(reusable(sequence));
+  int known = table.n_shared();
+  const BlockTable::Tail tail = table.adopt_tail(reusable(sequence));
+  known += tail.n_tokens;
+  if (tail.copy) {
+    pool_->share(tail.copy->from);
+    copies_.push_back(*tail.copy);
+  }
+  if (sequence.n_preempted == 0) sequence.n_reused += known - sequence.n_computed;
+  sequence.n_computed = known;
+}
+
+// Whether a prompt planned before it is about to compute tokens that this one could take over.
+bool Scheduler::others_compute(const Sequence& sequence) const {
+  const std::span<const TokenId> wanted = reusable(sequence);
+  const int worth = std::min(pool_->block_size(), int(wanted.size()) - sequence.n_computed);
+  for (const PlannedRow& row : plan_) {
+    const Sequence& other = *row.sequence;
+    if (uncomputed(other) == 1 || other.n_computed < sequence.n_computed) continue;
+    const std::span<const TokenId> theirs(other.tokens);
+    const auto common = std::mismatch(wanted.begin(), wanted.end(), theirs.begin(), theirs.end());
+    if (common.first - wanted.begin() >= sequence.n_computed + worth) return true;
+  }
+  return false;
+}
+
 void Scheduler::completed(const std::vector<PlannedRow>& rows) {
-  for (const PlannedRow& row : rows) row.sequence->n_computed += row.n_tokens;
+  drop_copies();
+  for (const PlannedRow& row : rows) {
+    Sequence& sequence = *row.sequence;
+    sequence.n_computed += row.n_tokens;
+    if (row.n_tokens > 1 && row.wants_logits) {  // a whole prompt: others may begin with it
+      sequence.table.publish_tail(computed(sequence));
+    } else {
+      sequence.table.publish(computed(sequence));
+    }
+  }
+}
+
+void Scheduler::failed(const std::vector<PlannedRow>& rows) {
+  for (const PlannedRow& row : rows) row.sequence->n_computed = row.sequence->table.n_shared();
 }
 
 }  // namespace lm

@@ -18,6 +18,8 @@ struct Sequence {
   uint64_t id = 0;
   std::vector<TokenId> tokens;  // prompt, then generated
   int n_computed = 0;           // tokens whose K and V are in the cache
+  int n_reused = 0;             // tokens that it found computed when it first came to them
+  int n_preempted = 0;          // how often it lost its blocks
   BlockTable table;
 };
 
@@ -38,27 +40,39 @@ class Scheduler {
   void remove(Sequence* sequence);  // finished or cancelled; its blocks go back
   bool idle() const { return running_.empty() && waiting_.empty(); }
 
-  // Decoding sequences first, then chunks of prefill with what is left of the step. When blocks run
-  // out, the youngest running sequence loses its blocks and waits to be recomputed. Empty only when
-  // idle, or when others than these sequences hold the pool's blocks. Valid until the next call.
+  // Decoding sequences first, then chunks of prefill with what is left of the step. A prompt takes
+  // over what the cache knows of it, all but its last token, and waits a step for a prompt that is
+  // computing the same tokens. When blocks run out, the youngest running sequence loses its blocks
+  // and waits to be recomputed. Empty only when idle, or when others than these sequences hold the
+  // pool's blocks. Valid until the next call.
   const std::vector<PlannedRow>& next();
+  // To be made before the planned rows are computed.
+  const std::vector<BlockCopy>& copies() const { return copies_; }
   // Marks the planned rows as computed. Each sequence that wanted logits must then be given its
   // next token or be removed.
   void completed(const std::vector<PlannedRow>& rows);
+  // The planned rows were not computed: each of the sequences must now be removed.
+  void failed(const std::vector<PlannedRow>& rows);
 
   uint64_t preemptions() const { return preemptions_; }
 
  private:
   void reserve_blocks();
   void admit();
+  bool give_blocks(Sequence& sequence);
   void plan_rows();
+  void reuse(Sequence& sequence);
+  bool others_compute(const Sequence& sequence) const;
   void preempt_youngest();
+  void withdraw(Sequence& sequence);
+  void drop_copies();
 
   BlockPool* pool_;
   int max_step_tokens_, max_seqs_;
   std::deque<Sequence*> waiting_;
   std::vector<Sequence*> running_;  // each has blocks for all of its tokens when planned
   std::vector<PlannedRow> plan_;
+  std::vector<BlockCopy> copies_;  // what they read is held until they are made
   uint64_t preemptions_ = 0;
 };
 
