@@ -130,7 +130,7 @@ void BenchCommand::declare(Options& options) {
   list(options, "-b,--sequences", wanted_.sequences, 1, kMaxSequences,
        "sequences generated at once; their speeds are added (default: 1)");
   options.integer("-r,--repetitions", "N", wanted_.repetitions, 1, kMaxRepetitions,
-                  "times that each test runs, after one that does not count (default: 5)");
+                  "times that each test runs, after a warm-up (default: 5)");
   options.flag("--dry-run", dry_run_,
                "only what the model needs and could reach, without loading it");
   options.flag("--json", json_,
@@ -183,6 +183,7 @@ Result<ExitStatus> BenchCommand::run(const Context& context) {
       LM_TRY(run_bench(context.registry, wanted_, plan, device, [&](const BenchResult& result) {
         if (!json_) write_table(context, result);
       }));
+  if (report.weights_in_file) warn_weights_in_file();
   context.out.write(json_ ? dump_json(bench_json(plan, device, report)) + "\n"
                           : concat("\nloaded in ", fixed(report.load_seconds, 2),
                                    " s, peak memory ", human_bytes(report.peak_rss), "\n"));

@@ -64,12 +64,19 @@ Result<InstanceOptions> ModelOptions::instance_options() const {
   return options;
 }
 
+void warn_weights_in_file() {
+  warn("the weights are larger than the available memory: they are read from the file, slowly");
+}
+
 Result<std::unique_ptr<Instance>> open_instance(const Context& context, InstanceOptions options,
                                                 bool show_progress) {
   ProgressBar bar("loading", options.model_path.filename().native(), show_progress);
   options.load_progress = [&bar](uint64_t done, uint64_t total) { bar.update(done, total); };
   Result<std::unique_ptr<Instance>> instance = Instance::open(context.registry, options);
-  if (instance.ok()) return instance;
+  if (instance.ok()) {
+    if (show_progress && instance.value()->weights_in_file()) warn_weights_in_file();
+    return instance;
+  }
   Error error = std::move(instance).error();
   if (error.code == ErrorCode::out_of_memory) {
     return with_hint(std::move(error), "a smaller --ctx, or --kv q8_0, needs less");

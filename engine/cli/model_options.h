@@ -36,7 +36,9 @@ struct ModelOptions {
   Result<InstanceOptions> instance_options() const;
 };
 
-// Opens the model, with a progress bar where one may be shown.
+void warn_weights_in_file();
+
+// Opens the model, with a progress bar and a warning where they may be shown.
 Result<std::unique_ptr<Instance>> open_instance(const Context& context, InstanceOptions options,
                                                 bool show_progress);
 

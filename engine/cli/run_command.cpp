@@ -118,9 +118,6 @@ Result<ExitStatus> RunCommand::run(const Context& context) {
   const auto start = std::chrono::steady_clock::now();
   std::unique_ptr<Instance> instance =
       LM_TRY(open_instance(context, instance_options, !generation_.quiet));
-  if (instance->weights_in_file()) {
-    warn("the weights are larger than the available memory: they are read from the file, slowly");
-  }
   const Asker asker = LM_TRY(Asker::open(*instance, generation_));
   Request request = LM_TRY(asker.ask(messages_of(generation_.system, prompt)));
   if (verbose_) describe(*instance, request.sampling.seed);

@@ -62,14 +62,17 @@ struct BenchResult {
   BenchTest test;
   std::vector<double> tokens_per_second;  // one a repetition
   double median = 0, min = 0, max = 0;
-  double fraction = 0;  // of the limit, of the median; 0: the limit is not known
+  double best = 0;      // what the limits around the test allow; 0: not known
+  double fraction = 0;  // of that, of the median
 };
 
 struct BenchReport {
+  DeviceLimits limits;  // the best of what was measured before, between and after the tests
   uint64_t weight_bytes_per_token = 0;
   std::vector<BenchResult> results;
   double load_seconds = 0;  // from opening the file to the first step
   uint64_t peak_rss = 0;
+  bool weights_in_file = false;  // memory does not hold them: they are read from the file
 };
 
 // `on_result` hears of each result as it comes.
