@@ -36,12 +36,17 @@ void add_end(Json& object, const AnswerHead& head, const AnswerEnd& end) {
   object["finish"] = finish_name(end.finish);
   if (!end.error.empty()) object["error"] = end.error;
   object["prompt_tokens"] = head.prompt_tokens;
+  object["cached_tokens"] = end.timings.cached_tokens;
   object["generated_tokens"] = end.timings.generated_tokens;
   object["seed"] = head.seed;
   object["model"] = head.model;
   object["load_seconds"] = microsecond_rounded(head.load_seconds);
+  object["queue_seconds"] = microsecond_rounded(end.timings.queue_seconds);
   object["prompt_seconds"] = microsecond_rounded(end.timings.prompt_seconds);
+  object["first_token_seconds"] = microsecond_rounded(end.timings.first_token_seconds());
   object["generate_seconds"] = microsecond_rounded(end.timings.generate_seconds);
+  object["seconds_per_token"] = microsecond_rounded(end.timings.seconds_per_token());
+  object["read_gbps"] = std::round(end.timings.bytes_per_second() / 1e7) / 100;
 }
 
 class JsonAnswer final : public Answer {

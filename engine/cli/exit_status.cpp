@@ -20,6 +20,7 @@ ExitStatus exit_status_of(ErrorCode code) {
       return ExitStatus::out_of_memory;
     case ErrorCode::cancelled:
       return ExitStatus::interrupted;
+    case ErrorCode::busy:
     case ErrorCode::io:
     case ErrorCode::device:
       break;

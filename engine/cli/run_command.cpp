@@ -1,15 +1,13 @@
 // llm run — one prompt, one answer: what "llm -p TEXT" means.
-#include <array>
 #include <chrono>
-#include <cstdio>
 
 #include "engine/cli/answer.h"
 #include "engine/cli/asker.h"
 #include "engine/cli/generate.h"
 #include "engine/cli/generation_options.h"
 #include "engine/cli/prompt.h"
+#include "engine/cli/statistics.h"
 #include "engine/cli/terminal.h"
-#include "engine/core/machine.h"
 #include "engine/core/text.h"
 #include "engine/runtime/engine.h"
 
@@ -18,21 +16,6 @@ namespace {
 
 double seconds_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-}
-
-// "12 tokens in 0.034 s (353 per second)"
-std::string rate(int tokens, double seconds) {
-  std::array<char, 96> text;
-  std::snprintf(text.data(), text.size(), "%d tokens in %.3f s (%.1f per second)", tokens, seconds,
-                seconds > 0 ? tokens / seconds : 0);
-  return text.data();
-}
-
-std::string statistics(const AnswerHead& head, const Timings& t) {
-  return concat("llm: loaded in ", int64_t(head.load_seconds * 1000), " ms; prompt ",
-                rate(t.prompt_tokens, t.prompt_seconds), "; answer ",
-                rate(t.generated_tokens, t.generate_seconds), "; peak memory ",
-                human_bytes(peak_rss()), "\n");
 }
 
 class RunCommand final : public Command {
@@ -77,7 +60,8 @@ void RunCommand::declare_output(Options& options) {
   options.flag(
       "--json", json_,
       "one JSON object at the end: text, finish (stop, length, cancelled, error), prompt_tokens, "
-      "generated_tokens, seed, model, load_seconds, prompt_seconds, generate_seconds");
+      "cached_tokens, generated_tokens, seed, model, load_seconds, queue_seconds, prompt_seconds, "
+      "first_token_seconds, generate_seconds, seconds_per_token, read_gbps");
   options.flag("--jsonl", jsonl_,
                "one JSON object a line: an event \"start\", \"token\" (text, id, logprob) for "
                "each, \"end\" (as --json)");
@@ -142,7 +126,7 @@ Result<ExitStatus> RunCommand::answer(Engine& engine, Request request, AnswerHea
   }
   const AnswerEnd end = std::move(ended).value();
   sink->end(end);
-  if (stats_) write_stderr(statistics(head, end.timings));
+  if (stats_) write_stderr(statistics_line(end.timings, head.load_seconds));
   if (pending_signal() != 0) return exit_status_of_signal(pending_signal());
   if (end.finish == Finish::error) {
     return Error{ErrorCode::device, end.error};

@@ -18,6 +18,7 @@ enum class ErrorCode {
   out_of_memory,  // host or device memory
   io,             // a read or write that failed half-way
   cancelled,
+  busy,  // too much is asked for at once: later it may work
   device,
 };
 

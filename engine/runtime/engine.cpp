@@ -8,61 +8,26 @@
 #include <utility>
 
 #include "engine/core/text.h"
-#include "engine/core/utf8.h"
 #include "engine/runtime/generation.h"
 #include "engine/runtime/scheduler.h"
 
 namespace lm {
 namespace {
 
-// What a request may ask of the text of every token.
-constexpr size_t kMaxStops = 64, kMaxStopBytes = 4096;
-constexpr int kMaxAlternatives = 100;
-
-Error bad_request(std::string message) {
-  return {ErrorCode::bad_request, std::move(message)};
-}
-
-Status check_token(std::string_view where, TokenId id, int n_vocab) {
-  if (id >= 0 && id < n_vocab) return ok();
-  return bad_request(concat("expected a token id below ", n_vocab, " in ", where, ", found ", id));
-}
-
-Status check_stops(const std::vector<std::string>& stops) {
-  if (stops.size() > kMaxStops) {
-    return bad_request(concat("expected at most ", kMaxStops, " stop texts, found ", stops.size()));
-  }
-  for (const std::string& stop : stops) {
-    if (stop.empty() || stop.size() > kMaxStopBytes || !utf8::is_valid(stop)) {
-      return bad_request(concat("expected stop texts of 1 to ", kMaxStopBytes,
-                                " bytes of UTF-8, found \"", printable(stop), "\""));
-    }
-  }
-  return ok();
-}
-
-Status check_request(const Request& request, const Instance& instance) {
-  const int n_vocab = instance.config().n_vocab;
-  if (request.prompt.empty()) return bad_request("expected a prompt, found no token");
-  if (request.prompt.size() >= size_t(instance.n_ctx())) {
-    return Error{ErrorCode::context_full,
-                 concat("expected a prompt shorter than the context of ", instance.n_ctx(),
-                        " tokens, found ", request.prompt.size())};
-  }
-  for (const TokenId id : request.prompt) LM_TRY(check_token("the prompt", id, n_vocab));
-  LM_TRY(validate(request.sampling));
-  for (const auto& [id, bias] : request.sampling.logit_bias) {
-    LM_TRY(check_token("logit_bias", id, n_vocab));
-  }
-  if (request.max_tokens < -1) {
-    return bad_request(
-        concat("expected a number of tokens of at least -1, found ", request.max_tokens));
-  }
-  if (request.n_alternatives < 0 || request.n_alternatives > kMaxAlternatives) {
-    return bad_request(concat("expected 0 to ", kMaxAlternatives, " alternatives, found ",
-                              request.n_alternatives));
-  }
-  return check_stops(request.stop);
+// One sample of a request.
+Request sample_of(const Request& request, int sample) {
+  Request copy{.prompt = request.prompt,
+               .sampling = request.sampling,
+               .filter = request.filter ? request.filter->clone() : nullptr,
+               .user = request.user,
+               .max_tokens = request.max_tokens,
+               .stop = request.stop,
+               .spelled = request.spelled,
+               .n_alternatives = request.n_alternatives,
+               .ignore_end = request.ignore_end,
+               .on_token = request.on_token};
+  copy.sampling.seed += uint64_t(sample);
+  return copy;
 }
 
 // The scheduler was given nothing but generations.
@@ -72,27 +37,12 @@ Generation& generation_of(const PlannedRow& row) {
 
 }  // namespace
 
-std::string_view finish_name(Finish finish) {
-  switch (finish) {
-    case Finish::none:
-      return "none";
-    case Finish::stop:
-      return "stop";
-    case Finish::length:
-      return "length";
-    case Finish::cancelled:
-      return "cancelled";
-    case Finish::error:
-      return "error";
-  }
-  return "unknown";
-}
-
 struct Engine::Impl {
-  explicit Impl(std::unique_ptr<Instance> opened);
+  Impl(std::unique_ptr<Instance> opened, const EngineOptions& chosen);
 
   // Any thread.
   Result<RequestId> submit(Request request);
+  Result<RequestId> enqueue(std::vector<std::unique_ptr<Generation>> samples);
   void cancel(RequestId id);
   void stop();
 
@@ -104,14 +54,19 @@ struct Engine::Impl {
   void step(const std::vector<PlannedRow>& plan);
   void fail(const std::vector<PlannedRow>& plan, const std::string& error);
   void retire();
+  void count(const Timings& finished);
+  void publish_totals();
 
+  const EngineOptions options;
   std::unique_ptr<Instance> instance;  // outlives every table of its pool below
-  std::mutex mutex;                    // of the mailbox: the next four
+  std::mutex mutex;                    // of the mailbox and the totals: the next seven
   std::condition_variable wake;
   std::vector<std::unique_ptr<Generation>> submitted;
   std::vector<RequestId> cancelled;
   bool stopping = false;
-  RequestId last_id = 0;
+  uint64_t last_id = 0;
+  int unfinished = 0;  // samples submitted that have not had their last event
+  EngineTotals totals;
 
   Scheduler scheduler;
   std::vector<std::unique_ptr<Generation>> active;  // known to the scheduler
@@ -119,8 +74,9 @@ struct Engine::Impl {
   std::thread thread;
 };
 
-Engine::Impl::Impl(std::unique_ptr<Instance> opened)
-    : instance(std::move(opened)),
+Engine::Impl::Impl(std::unique_ptr<Instance> opened, const EngineOptions& chosen)
+    : options(chosen),
+      instance(std::move(opened)),
       scheduler(instance->pool(), instance->max_step_tokens(), instance->max_seqs()) {
   rows.reserve(size_t(instance->max_seqs()));
   thread = std::thread([this] { run(); });
@@ -129,15 +85,39 @@ Engine::Impl::Impl(std::unique_ptr<Instance> opened)
 Result<RequestId> Engine::Impl::submit(Request request) {
   LM_TRY(check_request(request, *instance));
   try {
-    auto generation = std::make_unique<Generation>(std::move(request), *instance);
-    const std::lock_guard lock(mutex);
-    generation->id = last_id + 1;
-    submitted.push_back(std::move(generation));
-    wake.notify_one();
-    return ++last_id;
+    request.on_token = [this, tell = std::move(request.on_token)](const TokenEvent& event) {
+      if (event.finish != Finish::none) count(event.timings);
+      if (tell) tell(event);
+    };
+    std::vector<std::unique_ptr<Generation>> samples;
+    for (int i = 1; i < request.n_samples; ++i) {
+      samples.push_back(std::make_unique<Generation>(sample_of(request, i), *instance, i));
+    }
+    samples.insert(samples.begin(), std::make_unique<Generation>(std::move(request), *instance, 0));
+    return enqueue(std::move(samples));
   } catch (const std::bad_alloc&) {
     return Error{ErrorCode::out_of_memory, "not enough memory for another request"};
   }
+}
+
+// All of the samples or none.
+Result<RequestId> Engine::Impl::enqueue(std::vector<std::unique_ptr<Generation>> samples) {
+  const std::lock_guard lock(mutex);
+  const int n = int(samples.size()), most = instance->max_seqs() + options.max_waiting;
+  if (n > most - unfinished) {
+    return Error{ErrorCode::busy, concat("expected at most ", most, " answers at once, found ",
+                                         unfinished, " unfinished and ", n, " more wanted")};
+  }
+  submitted.reserve(submitted.size() + samples.size());
+  const RequestId request = last_id + 1;
+  for (std::unique_ptr<Generation>& sample : samples) {
+    sample->id = ++last_id;
+    sample->request = request;
+    submitted.push_back(std::move(sample));
+  }
+  unfinished += n;
+  wake.notify_one();
+  return request;
 }
 
 void Engine::Impl::cancel(RequestId id) {
@@ -165,6 +145,7 @@ void Engine::Impl::run() {
       fail(plan, "not enough memory for the next token");
     }
     retire();
+    publish_totals();
   }
 }
 
@@ -201,7 +182,7 @@ void Engine::Impl::admit(std::unique_ptr<Generation> generation) {
 
 void Engine::Impl::withdraw(RequestId id) {
   for (const std::unique_ptr<Generation>& generation : active) {
-    if (generation->id == id && !generation->finished()) generation->finish(Finish::cancelled);
+    if (generation->request == id && !generation->finished()) generation->finish(Finish::cancelled);
   }
 }
 
@@ -247,13 +228,37 @@ void Engine::Impl::retire() {
   std::erase_if(active, finished);
 }
 
+// Before the client hears that the answer has ended: there is room for another one now.
+void Engine::Impl::count(const Timings& timings) {
+  const std::lock_guard lock(mutex);
+  --unfinished;
+  ++totals.samples;
+  totals.prompt_tokens += uint64_t(timings.prompt_tokens);
+  totals.cached_tokens += uint64_t(timings.cached_tokens);
+  totals.generated_tokens += uint64_t(timings.generated_tokens);
+}
+
+// What the engine thread alone knows, for those who ask.
+void Engine::Impl::publish_totals() {
+  const BlockPool& pool = instance->pool();
+  const std::lock_guard lock(mutex);
+  ++totals.steps;
+  totals.preemptions = scheduler.preemptions();
+  totals.running = scheduler.n_running();
+  totals.waiting = std::max(unfinished - totals.running, 0);
+  totals.blocks = pool.n_blocks();
+  totals.free_blocks = pool.free_blocks();
+  totals.cached_blocks = pool.cached_blocks();
+}
+
 Engine::Engine(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 Engine::~Engine() {
   impl_->stop();
 }
 
-std::unique_ptr<Engine> Engine::start(std::unique_ptr<Instance> instance) {
-  return std::unique_ptr<Engine>(new Engine(std::make_unique<Impl>(std::move(instance))));
+std::unique_ptr<Engine> Engine::start(std::unique_ptr<Instance> instance,
+                                      const EngineOptions& options) {
+  return std::unique_ptr<Engine>(new Engine(std::make_unique<Impl>(std::move(instance), options)));
 }
 
 const Instance& Engine::instance() const {
@@ -261,6 +266,10 @@ const Instance& Engine::instance() const {
 }
 Result<RequestId> Engine::submit(Request request) {
   return impl_->submit(std::move(request));
+}
+EngineTotals Engine::totals() const {
+  const std::lock_guard lock(impl_->mutex);
+  return impl_->totals;
 }
 void Engine::cancel(RequestId id) {
   impl_->cancel(id);

@@ -1,68 +1,43 @@
 // engine/runtime/engine.h — the loop: schedule, forward, sample, emit. One thread owns all
 // sequences; the world talks to it through one queue.
 #pragma once
-#include <atomic>
 #include <cstdint>
-#include <functional>
 #include <memory>
-#include <span>
-#include <string>
-#include <string_view>
-#include <vector>
 
 #include "engine/core/result.h"
-#include "engine/core/token.h"
 #include "engine/runtime/instance.h"
-#include "engine/sample/likeliest.h"
-#include "engine/sample/sampler.h"
+#include "engine/runtime/request.h"
 
 namespace lm {
 
-enum class Finish { none, stop, length, cancelled, error };
-std::string_view finish_name(Finish finish);  // "stop", "length", ...
-
-struct Timings {
-  int prompt_tokens = 0, generated_tokens = 0;
-  int cached_tokens = 0;  // of the prompt, not computed again
-  double prompt_seconds = 0, generate_seconds = 0;
+struct EngineOptions {
+  int max_waiting = 256;  // answers that may wait for their first step: more are refused as busy
 };
 
-struct TokenEvent {
-  TokenId token = -1;     // -1 in a last event that carries no token
-  std::string_view text;  // whole characters, stop texts already held back
-  float logprob = 0;
-  std::span<const TokenChance> alternatives;  // of this position: see Request::n_alternatives
-  Finish finish = Finish::none;
-  Timings timings;    // in the last event
-  std::string error;  // why, when finish is error
+// Of all requests since the start.
+struct EngineTotals {
+  uint64_t samples = 0;  // finished ones
+  uint64_t prompt_tokens = 0, cached_tokens = 0, generated_tokens = 0;
+  uint64_t steps = 0, preemptions = 0;
+  int running = 0, waiting = 0;                        // samples, now
+  int blocks = 0, cached_blocks = 0, free_blocks = 0;  // of the KV cache, now; cached ones are free
 };
-
-struct Request {
-  std::vector<TokenId> prompt;  // BOS included
-  SamplingParams sampling;
-  std::unique_ptr<TokenFilter> filter;
-  int max_tokens = -1;  // -1: until the model ends or the context is full
-  std::vector<std::string> stop;
-  std::vector<TokenId> spelled;  // control tokens whose names are part of the text
-  int n_alternatives = 0;        // likeliest tokens that each event lists
-  bool ignore_end = false;       // go on after the model's end tokens
-  std::function<void(const TokenEvent&)> on_token;  // on the engine thread; must not block or throw
-};
-
-using RequestId = uint64_t;
 
 class Engine {
  public:
   // Takes the instance over.
-  static std::unique_ptr<Engine> start(std::unique_ptr<Instance> instance);
+  static std::unique_ptr<Engine> start(std::unique_ptr<Instance> instance,
+                                       const EngineOptions& options = {});
   ~Engine();  // cancels what is running, then joins
 
   const Instance& instance() const;
 
-  // context_full when the prompt leaves no room for a token, bad_request on bad parameters or ids.
-  // Thread-safe. Exactly one event with finish != none follows a successful submit.
+  // context_full when the prompt leaves no room for a token, bad_request on bad parameters or ids,
+  // busy when too many wait. Thread-safe. Exactly one event with finish != none follows for each
+  // sample of a successful submit.
   Result<RequestId> submit(Request request);
-  void cancel(RequestId id);  // thread-safe; takes effect within a step
+  void cancel(RequestId id);    // all of its samples; thread-safe; takes effect within a step
+  EngineTotals totals() const;  // thread-safe
 
  private:
   struct Impl;

@@ -12,19 +12,23 @@ double seconds(std::chrono::steady_clock::duration d) {
 
 }  // namespace
 
-Generation::Generation(Request request, const Instance& instance)
+Generation::Generation(Request asked, const Instance& instance, int sample)
     : Sequence(instance.pool()),
       tokenizer_(instance.tokenizer()),
       n_ctx_(instance.n_ctx()),
-      max_tokens_(request.max_tokens),
-      ignore_end_(request.ignore_end),
-      spelled_(std::move(request.spelled)),
-      n_alternatives_(size_t(request.n_alternatives)),
-      on_token_(std::move(request.on_token)),
-      sampler_(std::move(request.sampling), std::move(request.filter)),
-      stop_matcher_(std::move(request.stop)),
-      n_prompt_(int(request.prompt.size())) {
-  tokens = std::move(request.prompt);
+      max_tokens_(asked.max_tokens),
+      ignore_end_(asked.ignore_end),
+      spelled_(std::move(asked.spelled)),
+      n_alternatives_(size_t(asked.n_alternatives)),
+      on_token_(std::move(asked.on_token)),
+      sampler_(std::move(asked.sampling), std::move(asked.filter)),
+      stop_matcher_(std::move(asked.stop)),
+      n_prompt_(int(asked.prompt.size())),
+      sample_(sample),
+      submitted_(Clock::now()),
+      step_bytes_(instance.weight_bytes()) {
+  user = asked.user;
+  tokens = std::move(asked.prompt);
   table.reserve(n_ctx_);
   if (tokenizer_ != nullptr) {
     const bool at_start = tokens.back() == tokenizer_->bos();
@@ -33,13 +37,17 @@ Generation::Generation(Request request, const Instance& instance)
 }
 
 void Generation::note_step() {
+  ++n_steps_;
   if (!first_step_) first_step_ = Clock::now();
 }
 
 void Generation::advance(std::span<float> logits) {
   likeliest(logits, n_alternatives_, alternatives_);  // before sampling changes them
   const Sampled drawn = sampler_.sample(logits, tokens);
-  if (!first_token_) first_token_ = Clock::now();
+  if (!first_token_) {
+    first_token_ = Clock::now();
+    first_token_steps_ = n_steps_;
+  }
   if (drawn.token < 0) {
     return finish(Finish::error, "no token may come next: all are forbidden, or not numbers");
   }
@@ -93,7 +101,8 @@ bool Generation::at_limit() const {
 void Generation::emit(TokenEvent event) {
   event.text = text_;
   finished_ = event.finish != Finish::none;
-  if (finished_) event.timings = timings();
+  event.sample = sample_;
+  event.timings = timings();
   if (on_token_) on_token_(event);
 }
 
@@ -103,6 +112,10 @@ Timings Generation::timings() const {
   t.prompt_tokens = n_prompt_;
   t.cached_tokens = std::min(n_reused, n_prompt_);
   t.generated_tokens = int(tokens.size()) - n_prompt_;
+  t.steps = n_steps_;
+  t.generate_steps = first_token_ ? n_steps_ - first_token_steps_ : 0;
+  t.step_bytes = step_bytes_;
+  t.queue_seconds = seconds(first_step_.value_or(now) - submitted_);
   if (first_step_) t.prompt_seconds = seconds(first_token_.value_or(now) - *first_step_);
   if (first_token_) t.generate_seconds = seconds(now - *first_token_);
   return t;

@@ -8,7 +8,8 @@
 #include <string_view>
 #include <vector>
 
-#include "engine/runtime/engine.h"
+#include "engine/runtime/instance.h"
+#include "engine/runtime/request.h"
 #include "engine/runtime/scheduler.h"
 #include "engine/runtime/stop_matcher.h"
 #include "engine/text/tokenizer.h"
@@ -17,8 +18,10 @@ namespace lm {
 
 class Generation : public Sequence {
  public:
-  // The request was checked: see Engine::submit.
-  Generation(Request request, const Instance& instance);
+  // The request was checked: see check_request. This is one sample of it.
+  Generation(Request request, const Instance& instance, int sample = 0);
+
+  RequestId request = 0;
 
   bool wants_nothing() const { return max_tokens_ == 0; }
   bool finished() const { return finished_; }
@@ -49,9 +52,12 @@ class Generation : public Sequence {
   StopMatcher stop_matcher_;
   std::string text_;                       // of the event being built
   std::vector<TokenChance> alternatives_;  // likewise
-  int n_prompt_;
+  int n_prompt_, sample_;
   bool finished_ = false;
+  Clock::time_point submitted_;
   std::optional<Clock::time_point> first_step_, first_token_;
+  int n_steps_ = 0, first_token_steps_ = 0;
+  uint64_t step_bytes_;
 };
 
 }  // namespace lm

@@ -8,6 +8,17 @@
 namespace lm {
 namespace {
 
+// What an answer counts for in its user's share: nobody knows how long it will be.
+constexpr uint64_t kAnswerTokens = 256;
+
+// Tokens of prompts in a step that others decode in: those wait for them. More would be no faster.
+constexpr int kChunkBesideDecoding = 128;
+constexpr int kLeastChunk = 32;  // of a prompt that shares a step with other prompts
+
+bool later(const Sequence* a, const Sequence* b) {
+  return a->turn != b->turn ? a->turn > b->turn : a->id > b->id;
+}
+
 int uncomputed(const Sequence& sequence) {
   return int(sequence.tokens.size()) - sequence.n_computed;
 }
@@ -33,7 +44,16 @@ Scheduler::Scheduler(BlockPool& pool, int max_step_tokens, int max_seqs)
 
 void Scheduler::add(Sequence* sequence) {
   LM_CHECK(uncomputed(*sequence) > 0);
-  waiting_.push_back(sequence);
+  std::erase_if(next_turn_, [&](const auto& user) { return user.second <= now_; });
+  uint64_t& next = next_turn_[sequence->user];
+  sequence->turn = std::max(now_, next);
+  next = sequence->turn + sequence->tokens.size() + kAnswerTokens;
+  wait(sequence);
+}
+
+// Behind all with the same turn.
+void Scheduler::wait(Sequence* sequence) {
+  waiting_.insert(std::lower_bound(waiting_.begin(), waiting_.end(), sequence, later), sequence);
 }
 
 void Scheduler::remove(Sequence* sequence) {
@@ -75,28 +95,32 @@ void Scheduler::reserve_blocks() {
       const bool alone = running_.size() == 1;
       LM_CHECK(!alone || pool_->free_blocks() + int(sequence.table.blocks().size()) <
                              pool_->n_blocks());  // more than the pool has: see add()
-      preempt_youngest();
+      preempt_last();
       if (i == running_.size()) return;  // it was this one
     }
   }
 }
 
-void Scheduler::preempt_youngest() {
-  Sequence* youngest = running_.back();
+void Scheduler::preempt_last() {
+  Sequence* last = running_.back();
   running_.pop_back();
-  withdraw(*youngest);
-  waiting_.push_front(youngest);
-  ++youngest->n_preempted;
+  withdraw(*last);
+  wait(last);
+  ++last->n_preempted;
   ++preemptions_;
 }
 
-// From the head of the queue only: a short request never overtakes a long one for ever.
+// From the head of the queue only: a short request never overtakes a long one for ever. Each one
+// admitted moves the time on, so that whoever comes later is behind whoever has waited long enough.
 void Scheduler::admit() {
   while (!waiting_.empty() && int(running_.size()) < max_seqs_) {
-    Sequence& first = *waiting_.front();
-    if (!give_blocks(first)) return;
-    running_.push_back(&first);
-    waiting_.pop_front();
+    Sequence* first = waiting_.back();
+    if (!give_blocks(*first)) return;
+    const auto place = std::find_if(running_.begin(), running_.end(),
+                                    [&](const Sequence* other) { return later(other, first); });
+    running_.insert(place, first);
+    waiting_.pop_back();
+    now_ = std::max(now_ + 1, first->turn);
   }
 }
 
@@ -117,21 +141,33 @@ bool Scheduler::give_blocks(Sequence& sequence) {
 
 void Scheduler::plan_rows() {
   plan_.clear();
-  int room = max_step_tokens_;
-  const auto plan = [&](Sequence* sequence) {
-    const int rest = uncomputed(*sequence);
-    const int n_tokens = std::min(rest, room);
-    if (n_tokens == 0) return;
-    plan_.push_back({sequence, n_tokens, n_tokens == rest});
-    room -= n_tokens;
-  };
   for (Sequence* sequence : running_) {
     reuse(*sequence);
-    if (uncomputed(*sequence) == 1) plan(sequence);
+    if (uncomputed(*sequence) == 1) plan_.push_back({sequence, 1, true});
   }
+  const size_t n_decoding = plan_.size();
+  int room = max_step_tokens_ - int(n_decoding);
+  if (n_decoding > 0) room = std::min(room, kChunkBesideDecoding);
   for (Sequence* sequence : running_) {
-    if (uncomputed(*sequence) > 1 && !others_compute(*sequence)) plan(sequence);
+    if (uncomputed(*sequence) == 1 || others_compute(*sequence)) continue;
+    plan_.push_back({sequence, 0, false});
   }
+  share_room(std::span(plan_).subspan(n_decoding), room);
+  std::erase_if(plan_, [](const PlannedRow& row) { return row.n_tokens == 0; });
+}
+
+// The first prompts get the same part of the step; what a short one leaves goes to all in order.
+void Scheduler::share_room(std::span<PlannedRow> prompts, int room) {
+  const int n_sharing = std::clamp(room / kLeastChunk, 1, std::max(int(prompts.size()), 1));
+  const int parts[] = {room / n_sharing, room};
+  for (const int part : parts) {
+    for (PlannedRow& row : prompts) {
+      const int given = std::min({uncomputed(*row.sequence) - row.n_tokens, part, room});
+      row.n_tokens += given;
+      room -= given;
+    }
+  }
+  for (PlannedRow& row : prompts) row.wants_logits = row.n_tokens == uncomputed(*row.sequence);
 }
 
 // Takes over what the cache knows behind the tokens that are computed.

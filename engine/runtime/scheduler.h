@@ -1,9 +1,11 @@
 // engine/runtime/scheduler.h — who runs in the next step. Pure policy: no tensors, no clock.
-// Running and waiting sequences together are always in order of arrival: the oldest can only gain,
-// so everything that fits the pool alone finishes.
+// Sequences have an order that never changes: of arrival, but users take turns. The first that runs
+// can only gain, and the first that waits is the next to run, so everything that fits the pool
+// alone finishes.
 #pragma once
 #include <cstdint>
-#include <deque>
+#include <span>
+#include <unordered_map>
 #include <vector>
 
 #include "engine/core/token.h"
@@ -16,6 +18,8 @@ struct Sequence {
   explicit Sequence(BlockPool& pool) : table(pool) {}
 
   uint64_t id = 0;
+  uint64_t user = 0;
+  uint64_t turn = 0;            // the scheduler's: smaller ones go first
   std::vector<TokenId> tokens;  // prompt, then generated
   int n_computed = 0;           // tokens whose K and V are in the cache
   int n_reused = 0;             // tokens that it found computed when it first came to them
@@ -34,15 +38,18 @@ class Scheduler {
   // max_seqs <= max_step_tokens: a step has room for one token of every running sequence.
   Scheduler(BlockPool& pool, int max_step_tokens, int max_seqs);
 
-  // Waits for its turn, first come first served. The sequence has tokens that are not computed yet,
-  // and must never need more blocks than the pool has: the caller bounds it by the context.
+  // Waits for its turn: one user's sequences in order of arrival, and among users the one who got
+  // least goes first (start-time fair queuing: Goyal, Vin, Cheng, SIGCOMM 1996). The sequence has
+  // tokens that are not computed yet, and must never need more blocks than the pool has: the caller
+  // bounds it by the context.
   void add(Sequence* sequence);
   void remove(Sequence* sequence);  // finished or cancelled; its blocks go back
+  int n_running() const { return int(running_.size()); }
   bool idle() const { return running_.empty() && waiting_.empty(); }
 
   // Decoding sequences first, then chunks of prefill with what is left of the step. A prompt takes
   // over what the cache knows of it, all but its last token, and waits a step for a prompt that is
-  // computing the same tokens. When blocks run out, the youngest running sequence loses its blocks
+  // computing the same tokens. When blocks run out, the last running sequence loses its blocks
   // and waits to be recomputed. Empty only when idle, or when others than these sequences hold the
   // pool's blocks. Valid until the next call.
   const std::vector<PlannedRow>& next();
@@ -61,16 +68,20 @@ class Scheduler {
   void admit();
   bool give_blocks(Sequence& sequence);
   void plan_rows();
+  static void share_room(std::span<PlannedRow> prompts, int room);
   void reuse(Sequence& sequence);
   bool others_compute(const Sequence& sequence) const;
-  void preempt_youngest();
+  void wait(Sequence* sequence);
+  void preempt_last();
   void withdraw(Sequence& sequence);
   void drop_copies();
 
   BlockPool* pool_;
   int max_step_tokens_, max_seqs_;
-  std::deque<Sequence*> waiting_;
-  std::vector<Sequence*> running_;  // each has blocks for all of its tokens when planned
+  std::vector<Sequence*> waiting_;  // in order, the first one last
+  std::vector<Sequence*> running_;  // in order; each has blocks for all of its tokens when planned
+  uint64_t now_ = 0;                // the turn of the last one admitted, or later
+  std::unordered_map<uint64_t, uint64_t> next_turn_;  // of users who asked for more than others got
   std::vector<PlannedRow> plan_;
   std::vector<BlockCopy> copies_;  // what they read is held until they are made
   uint64_t preemptions_ = 0;

@@ -68,7 +68,8 @@ TEST_CASE("output: --json is one object with everything in it") {
   CHECK(object["prompt_tokens"].get<int>() > 0);
   CHECK(object["seed"] == 5);
   CHECK(object["model"] == tiny_model_path());
-  for (const char* key : {"load_seconds", "prompt_seconds", "generate_seconds"}) {
+  for (const char* key : {"load_seconds", "queue_seconds", "prompt_seconds", "first_token_seconds",
+                          "generate_seconds", "seconds_per_token", "read_gbps"}) {
     CHECK(object[key].get<double>() >= 0);
   }
   CHECK(object["text"] == run_llm(with_model({"-n", "12", "--seed", "5"})).out);

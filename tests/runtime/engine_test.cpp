@@ -257,6 +257,41 @@ TEST_CASE("requests that can't be served are refused at the door") {
   CHECK(code_of([](Request& r) { r.stop = {std::string(100000, 'x')}; }) == bad);
 }
 
+TEST_CASE("more than may wait are refused, and taken when there is room again") {
+  const ModelFile file(test::tiny_model("llama"));
+  EngineOptions options;
+  options.max_waiting = 2;
+  const auto engine = Engine::start(test::open(engine_options(file, 1)), options);
+  std::vector<Listener> listeners(3);
+  std::vector<RequestId> ids;
+  for (Listener& listener : listeners) {
+    Request request = test::sampled_request({1, 2, 3}, -1, 1);
+    listener.attach(request);
+    ids.push_back(test::require_ok(engine->submit(std::move(request))));
+  }
+  Request more = test::sampled_request({1}, 1, 1);
+  more.n_samples = 4;  // whether or not the others are still there
+  const Result<RequestId> refused = engine->submit(std::move(more));
+  REQUIRE_FALSE(refused.ok());
+  CHECK(refused.error().code == ErrorCode::busy);
+  for (const RequestId id : ids) engine->cancel(id);
+  for (Listener& listener : listeners) listener.wait();
+  const Answer answer = test::run(*engine, test::sampled_request({1}, 3, 1));
+  CHECK(answer.finish == Finish::length);
+}
+
+TEST_CASE("the totals add up") {
+  const ModelFile file(test::tiny_model("llama"));
+  const auto engine = Engine::start(test::open(engine_options(file, 2)));
+  CHECK(test::run(*engine, test::sampled_request({1, 2, 3}, 7, 1)).timings.steps == 7);
+  test::run(*engine, test::sampled_request({1, 2, 3}, 5, 2));
+  const EngineTotals totals = engine->totals();
+  CHECK(totals.samples == 2);
+  CHECK(totals.prompt_tokens == 6);
+  CHECK(totals.cached_tokens == 2);
+  CHECK(totals.generated_tokens == 12);
+}
+
 struct NothingAllowed final : TokenFilter {
   void apply(std::span<float> logits) override {
     for (float& logit : logits) logit = -INFINITY;

@@ -1,4 +1,6 @@
 // What was computed before is not computed again, and no bit of an answer shows it.
+#include <condition_variable>
+#include <mutex>
 #include <vector>
 
 #include "engine/runtime/engine.h"
@@ -107,6 +109,37 @@ TEST_CASE("users who come at once have a common beginning computed once") {
       CHECK(answer == alone(file, test::sampled_request(prompts[i], 40, i)));
     }
     CHECK(cached >= 5 * 112);  // the whole blocks of it; the first user computes them
+  }
+}
+
+TEST_CASE("samples share their prompt, and each is what it is alone with its seed") {
+  for (const char* architecture : kArchitectures) {
+    CAPTURE(architecture);
+    const ModelFile file(test::tiny_model(architecture));
+    const auto engine = Engine::start(test::open(options_for(file, 4)));
+    const std::vector<TokenId> prompt =
+        test::random_tokens(9, 90, engine->instance().config().n_vocab);
+    Request request = test::sampled_request(prompt, 30, 40);
+    request.n_samples = 6;  // more than run at once
+    std::vector<std::vector<TokenId>> answers(6);
+    std::mutex mutex;
+    std::condition_variable changed;
+    int finished = 0, cached = 0;
+    request.on_token = [&](const TokenEvent& event) {
+      const std::lock_guard lock(mutex);
+      if (event.token >= 0) answers[size_t(event.sample)].push_back(event.token);
+      if (event.finish == Finish::none) return;
+      ++finished;
+      cached += event.timings.cached_tokens;
+      changed.notify_all();
+    };
+    test::require_ok(engine->submit(std::move(request)));
+    std::unique_lock lock(mutex);
+    changed.wait(lock, [&] { return finished == 6; });
+    CHECK(cached == 5 * 89);
+    for (uint64_t i = 0; i < 6; ++i) {
+      CHECK(answers[i] == alone(file, test::sampled_request(prompt, 30, 40 + i)).tokens);
+    }
   }
 }
 

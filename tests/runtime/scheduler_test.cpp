@@ -128,6 +128,79 @@ TEST_CASE("a sequence that fits the pool exactly finishes alone") {
   CHECK(pool.free_blocks() == 3);
 }
 
+TEST_CASE("a short prompt is not held up by a long one that came first") {
+  BlockPool pool(100, 16);
+  Scheduler scheduler(pool, 64, 4);
+  const auto a = sequence(pool, 1, 500), b = sequence(pool, 2, 40), c = sequence(pool, 3, 8);
+  for (const auto* s : {&a, &b, &c}) scheduler.add(s->get());
+  const std::vector<PlannedRow> plan = run_step(scheduler);
+  REQUIRE(plan.size() == 2);
+  CHECK(plan[0].n_tokens == 32);
+  CHECK(plan[1].n_tokens == 32);
+  const std::vector<PlannedRow> second = run_step(scheduler);
+  REQUIRE(second.size() == 3);  // b's last eight, and what it leaves
+  CHECK(second[0].n_tokens + second[1].n_tokens + second[2].n_tokens == 64);
+  CHECK(second[2].n_tokens == 8);
+}
+
+TEST_CASE("a long prompt holds up the others' streams for a chunk at most") {
+  BlockPool pool(300, 16);
+  Scheduler scheduler(pool, 512, 4);
+  const auto a = sequence(pool, 1, 4), b = sequence(pool, 2, 4000);
+  scheduler.add(a.get());
+  run_step(scheduler);
+  scheduler.add(b.get());
+  while (b->n_computed < 4000) {
+    const std::vector<PlannedRow> plan = run_step(scheduler);
+    REQUIRE(plan.size() == 2);
+    CHECK(plan[0].sequence == a.get());
+    CHECK(plan[1].n_tokens <= 128);
+  }
+}
+
+TEST_CASE("users take turns, however much one of them asks for") {
+  BlockPool pool(400, 16);
+  Scheduler scheduler(pool, 64, 1);
+  std::vector<std::unique_ptr<Sequence>> greedy;
+  for (uint64_t i = 0; i < 10; ++i) {
+    greedy.push_back(sequence(pool, 1 + i, 20));
+    scheduler.add(greedy.back().get());
+  }
+  run_step(scheduler);
+  const auto modest = sequence(pool, 100, 20), later = sequence(pool, 101, 20);
+  modest->user = 7;
+  later->user = 7;
+  scheduler.add(modest.get());
+  scheduler.add(later.get());
+  std::vector<uint64_t> order;
+  for (int i = 0; i < 12; ++i) {
+    Sequence* running = run_step(scheduler)[0].sequence;
+    order.push_back(running->id);
+    scheduler.remove(running);
+  }
+  CHECK(order == std::vector<uint64_t>{1, 100, 2, 101, 3, 4, 5, 6, 7, 8, 9, 10});
+}
+
+TEST_CASE("who waits is not overtaken for ever by ever new users") {
+  BlockPool pool(400, 16);
+  Scheduler scheduler(pool, 64, 1);
+  std::vector<std::unique_ptr<Sequence>> all;
+  for (uint64_t i = 0; i < 3; ++i) {
+    all.push_back(sequence(pool, 1 + i, 20));
+    scheduler.add(all.back().get());
+  }
+  const Sequence* last = all.back().get();
+  int steps = 0;
+  for (Sequence* running = nullptr; running != last; ++steps) {
+    REQUIRE(steps < 2000);
+    all.push_back(sequence(pool, uint64_t(100 + steps), 20));
+    all.back()->user = uint64_t(100 + steps);
+    scheduler.add(all.back().get());
+    running = run_step(scheduler)[0].sequence;
+    scheduler.remove(running);
+  }
+}
+
 TEST_CASE("waiting sequences can be removed") {
   BlockPool pool(8, 4);
   Scheduler scheduler(pool, 8, 1);

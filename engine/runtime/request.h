@@ -1,0 +1,70 @@
+// engine/runtime/request.h — what a client asks of the engine, and what it hears back.
+#pragma once
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "engine/core/result.h"
+#include "engine/core/token.h"
+#include "engine/runtime/instance.h"
+#include "engine/sample/likeliest.h"
+#include "engine/sample/sampler.h"
+
+namespace lm {
+
+enum class Finish { none, stop, length, cancelled, error };
+std::string_view finish_name(Finish finish);  // "stop", "length", ...
+
+struct Timings {
+  int prompt_tokens = 0, generated_tokens = 0;
+  int cached_tokens = 0;        // of the prompt, not computed again
+  int steps = 0;                // forward passes that this answer was part of,
+  int generate_steps = 0;       // of them after the first token
+  uint64_t step_bytes = 0;      // of weights, read by a pass
+  double queue_seconds = 0;     // from submit() until the first pass
+  double prompt_seconds = 0;    // from then on until the first token
+  double generate_seconds = 0;  // from then on
+
+  double first_token_seconds() const { return queue_seconds + prompt_seconds; }  // what users wait
+  double seconds_per_token() const;                                              // after the first
+  double bytes_per_second() const;  // of weights, while generating; shared with who ran beside it
+};
+
+struct TokenEvent {
+  TokenId token = -1;     // -1 in a last event that carries no token
+  std::string_view text;  // whole characters, stop texts already held back
+  float logprob = 0;
+  std::span<const TokenChance> alternatives;  // of this position: see Request::n_alternatives
+  Finish finish = Finish::none;
+  int sample = 0;     // which of Request::n_samples
+  Timings timings;    // so far
+  std::string error;  // why, when finish is error
+};
+
+struct Request {
+  std::vector<TokenId> prompt;  // BOS included
+  SamplingParams sampling;
+  std::unique_ptr<TokenFilter> filter;
+  int n_samples =
+      1;  // answers; each is what it would be alone with the seed sampling.seed + sample
+  uint64_t user = 0;    // users who wait take turns
+  int max_tokens = -1;  // -1: until the model ends or the context is full
+  std::vector<std::string> stop;
+  std::vector<TokenId> spelled;  // control tokens whose names are part of the text
+  int n_alternatives = 0;        // likeliest tokens that each event lists
+  bool ignore_end = false;       // go on after the model's end tokens
+  std::function<void(const TokenEvent&)> on_token;  // on the engine thread; must not block or throw
+};
+
+using RequestId = uint64_t;
+
+inline constexpr int kMaxSamples = 128;
+
+// bad_request, or context_full when the prompt leaves no room for a token.
+Status check_request(const Request& request, const Instance& instance);
+
+}  // namespace lm
