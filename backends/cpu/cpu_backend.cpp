@@ -109,6 +109,7 @@ class CpuBackend final : public Backend {
   const Kernels& kernels_;
   ThreadPool pool_;
   std::string detail_;
+  SharedPages weights_;
   Workspace workspace_;
 };
 
@@ -124,7 +125,7 @@ Result<LoadedWeight> CpuBackend::load_weight(const HostTensor& host, WeightUse u
   if (use == WeightUse::vector) {
     const std::optional<uint64_t> size = checked_mul(uint64_t(n_rows) * uint64_t(cols), 4);
     if (!size) return Error{ErrorCode::out_of_memory, "a vector of more than 2^62 numbers"};
-    loaded.buffer = LM_TRY(allocate_buffer(*this, *size));
+    loaded.buffer = LM_TRY(weights_.take(*this, *size));
     decode(host.dtype, host.bytes.data(), reinterpret_cast<float*>(loaded.buffer->base()),
            n_rows * cols);
     tensor.dtype = DType::f32;
@@ -135,7 +136,7 @@ Result<LoadedWeight> CpuBackend::load_weight(const HostTensor& host, WeightUse u
     const size_t size = panels_bytes(host.dtype, m, cols, kernels_.lanes);
     const std::optional<uint64_t> total = checked_mul(size, uint64_t(n_matrices));
     if (!total) return Error{ErrorCode::out_of_memory, "a matrix of more than 2^64 bytes"};
-    loaded.buffer = LM_TRY(allocate_buffer(*this, *total));
+    loaded.buffer = LM_TRY(weights_.take(*this, *total));
     repack(host.dtype, host.bytes.data(), n_matrices, m, cols, kernels_.lanes, pool_,
            loaded.buffer->base());
     tensor.layout = kLayoutPanels;

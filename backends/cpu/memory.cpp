@@ -2,6 +2,7 @@
 
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <optional>
 #include <utility>
@@ -14,6 +15,8 @@ namespace {
 
 constexpr size_t kPage = size_t{64} << 10;  // a multiple of every processor's page size
 constexpr size_t kHugePage = size_t{2} << 20;
+constexpr size_t kChunk = size_t{64} << 20;  // untouched, it costs addresses alone
+constexpr size_t kAlignment = 4096;          // of buffers in a chunk
 
 class PageBuffer final : public Buffer {
  public:
@@ -24,15 +27,20 @@ class PageBuffer final : public Buffer {
   Pages pages_;
 };
 
+class SharedBuffer final : public Buffer {
+ public:
+  SharedBuffer(Backend& backend, std::shared_ptr<const Pages> chunk, size_t first, size_t bytes)
+      : Buffer(backend, chunk->base() + first, bytes), chunk_(std::move(chunk)) {}
+
+ private:
+  std::shared_ptr<const Pages> chunk_;
+};
+
 class BorrowedBuffer final : public Buffer {
  public:
   BorrowedBuffer(Backend& backend, std::span<const std::byte> bytes)
       : Buffer(backend, const_cast<std::byte*>(bytes.data()), bytes.size()) {}
 };
-
-}  // namespace
-
-namespace {
 
 // Maps more than asked for and gives back what lies outside the aligned part: a huge page starts
 // at a multiple of its size.
@@ -75,6 +83,16 @@ Pages& Pages::operator=(Pages&& other) noexcept {
 
 Pages::~Pages() {
   if (base_ != nullptr) munmap(base_, bytes_);
+}
+
+Result<std::unique_ptr<Buffer>> SharedPages::take(Backend& backend, size_t bytes) {
+  size_t first = checked_align(used_, kAlignment).value_or(used_);
+  if (chunk_ == nullptr || first > chunk_->bytes() || bytes > chunk_->bytes() - first) {
+    chunk_ = std::make_shared<const Pages>(LM_TRY(Pages::map(std::max(bytes, kChunk))));
+    first = 0;
+  }
+  used_ = first + bytes;
+  return std::unique_ptr<Buffer>(std::make_unique<SharedBuffer>(backend, chunk_, first, bytes));
 }
 
 Result<std::unique_ptr<Buffer>> allocate_buffer(Backend& backend, size_t bytes) {

@@ -27,6 +27,16 @@ class Pages {
   size_t bytes_ = 0;
 };
 
+// Buffers that share large mappings: a huge page that each began for itself would stay half empty.
+class SharedPages {
+ public:
+  Result<std::unique_ptr<Buffer>> take(Backend& backend, size_t bytes);
+
+ private:
+  std::shared_ptr<const Pages> chunk_;  // the last one; buffers keep what they lie in
+  size_t used_ = 0;
+};
+
 // A buffer that owns pages.
 Result<std::unique_ptr<Buffer>> allocate_buffer(Backend& backend, size_t bytes);
 // A buffer over memory that somebody else keeps alive and that is only read.
