@@ -39,6 +39,8 @@ void lay_out(Workspace& ws, int n_threads, Arena& arena) {
   ws.activations = arena.take<ActBlock>(uint64_t(ws.activation_blocks));
   ws.thread_scratch = arena.take<float>(uint64_t(ws.thread_floats), uint64_t(n_threads));
   ws.tiles = arena.take<QueryTile>(uint64_t(limits.max_tokens));
+  ws.part_floats = kPartSegments * limits.n_heads * part_floats(limits.head_dim);
+  ws.parts = arena.take<float>(uint64_t(ws.part_floats));
   ws.moe.first = arena.take<int32_t>(uint64_t(limits.n_experts) + 1);
   ws.moe.row = arena.take<int32_t>(places);
   ws.moe.place = arena.take<int32_t>(places);

@@ -9,16 +9,23 @@
 
 namespace lm::cpu {
 
-inline constexpr int kSegment = 256;    // keys reduced together: part of Attention's contract
-inline constexpr int kQueryRows = 8;    // rows of a sequence that share one pass over the keys
 inline constexpr int kColumnTile = 16;  // columns of a matmul between two stores of its results
 inline constexpr int kPanelGroup = 4;   // panels of a weight in one piece of work
 inline constexpr int kDecodedColumns = 256;  // K-columns of a panel decoded to f32 at a time
 
-// Rows [first, first + n) of sequence `seq`, which read the same keys.
+// Rows [first, first + n) of sequence `seq`, which share a pass over the keys.
 struct QueryTile {
   int32_t seq, first, n;
+  int32_t first_segment = 0, n_segments = 0;  // of 256 keys that some row sees
+  int64_t first_piece = 0, first_part = 0;    // where segments are spread over threads
 };
+
+// A segment's part of one query's attention: m, l and the sum. The parts of this many rows times
+// segments are kept: half a million tokens of context for one row.
+inline constexpr int64_t kPartSegments = 2048;
+inline constexpr int64_t part_floats(int64_t head_dim) {
+  return head_dim + 2;
+}
 
 // Where the rows chosen for each expert lie: sorted by expert, `first` of the next ends this one.
 struct MoeRows {
@@ -39,6 +46,8 @@ struct Workspace {
   float* thread_scratch = nullptr;
   int64_t thread_floats = 0;
   QueryTile* tiles = nullptr;  // [max_tokens]
+  float* parts = nullptr;      // [kPartSegments · n_heads, part_floats(head_dim)]
+  int64_t part_floats = 0;     // of all of them
   MoeRows moe{};
   float* moe_gate = nullptr;  // [max_tokens · top_k, d_ff_expert]
   float* moe_up = nullptr;    // likewise

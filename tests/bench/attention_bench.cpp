@@ -10,17 +10,15 @@
 namespace lm::bench {
 namespace {
 
-constexpr int kBlock = 32;  // tokens
-
 // One sequence whose last `rows` of kv_len tokens are new; its blocks lie in order.
-StepView view_of(Room& room, int rows, int kv_len) {
-  const int n_blocks = (kv_len + kBlock - 1) / kBlock;
+StepView view_of(Room& room, int rows, int kv_len, int block_size) {
+  const int n_blocks = (kv_len + block_size - 1) / block_size;
   std::vector<int32_t> positions(static_cast<size_t>(rows)), blocks(static_cast<size_t>(n_blocks));
   std::iota(positions.begin(), positions.end(), kv_len - rows);
   std::iota(blocks.begin(), blocks.end(), 0);
   return {.n_tokens = rows,
           .n_seqs = 1,
-          .block_size = kBlock,
+          .block_size = block_size,
           .token_ids = room.ints({1, 1, 1, rows}, positions),
           .positions = room.ints({1, 1, 1, rows}, positions),
           .slots = room.ints({1, 1, 1, rows}, positions),
@@ -32,16 +30,17 @@ StepView view_of(Room& room, int rows, int kv_len) {
 void attention(benchmark::State& state, DType kv_type) {
   Room room;
   const int rows = int(state.range(0)), kv_len = int(state.range(1));
-  const StepView step = view_of(room, rows, kv_len);
-  const int64_t n_blocks = (kv_len + kBlock - 1) / kBlock;
-  const Tensor k_cache = room.tensor({n_blocks, kKvHeads, kBlock, kHeadDim}, kv_type);
-  const Tensor v_cache = room.tensor({n_blocks, kKvHeads, kBlock, kHeadDim}, kv_type);
+  const int block_size = int(state.range(2));
+  const StepView step = view_of(room, rows, kv_len, block_size);
+  const int64_t n_blocks = (kv_len + block_size - 1) / block_size;
+  const Tensor k_cache = room.tensor({n_blocks, kKvHeads, block_size, kHeadDim}, kv_type);
+  const Tensor v_cache = room.tensor({n_blocks, kKvHeads, block_size, kHeadDim}, kv_type);
   const Tensor q = room.numbers({1, rows, kHeads, kHeadDim});
   const Tensor out = room.tensor({1, rows, kHeads, kHeadDim});
   const Tensor kv = room.numbers({1, kMaxTokens, kKvHeads, kHeadDim});
   for (int first = 0; first < kv_len; first += kMaxTokens) {  // fills the cache
     const int n = std::min(kMaxTokens, kv_len - first);
-    StepView fill = view_of(room, n, first + n);
+    StepView fill = view_of(room, n, first + n, block_size);
     Tensor part = kv;
     part.shape[1] = n;
     room->kv_write({.k = part, .v = part, .k_cache = k_cache, .v_cache = v_cache}, fill);
@@ -61,12 +60,13 @@ const bool kRegistered = [] {
   for (const DType type : {DType::f32, DType::f16, DType::q8_0}) {
     const std::string name = "attention/" + std::string(dtype_name(type));
     benchmark::RegisterBenchmark(name.c_str(), attention, type)
-        ->ArgNames({"rows", "kv_len"})
-        ->Args({1, 512})
-        ->Args({1, 4096})
-        ->Args({1, 32768})
-        ->Args({512, 512})
-        ->Args({512, 4096})
+        ->ArgNames({"rows", "kv_len", "block"})
+        ->Args({1, 512, 32})
+        ->Args({1, 4096, 32})
+        ->Args({1, 4096, 512})  // blocks that hardly show
+        ->Args({1, 32768, 32})
+        ->Args({512, 512, 32})
+        ->Args({512, 4096, 32})
         ->UseRealTime()
         ->Unit(benchmark::kMicrosecond);
   }

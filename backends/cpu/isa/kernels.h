@@ -56,6 +56,40 @@ struct SoftmaxPart {
   float m, l;
 };
 
+inline constexpr int kSegment = 256;  // keys that attention reduces together
+
+// Keys, or their values, [first, first + n) of a segment that lie together in a block of the cache
+// (kv_layout.h) or in scratch.
+struct KvRun {
+  const uint8_t* data;      // K: row 0 of key `first`; V: the row of key `first`
+  const uint8_t* scales;    // q8_0: the first scale of key `first`
+  const uint8_t* prefetch;  // as many bytes that will be read soon
+  int first, n;
+};
+
+// out[i][first + j] = factors[i] · Σ_d query_i[d] · key_j[d], d in order; lanes are keys.
+struct Scores {
+  const void* queries;  // float [head_dim][n_queries], or for q8_0 int16 [head_dim/2][n_queries][2]
+  int n_queries;        // <= max_queries
+  int head_dim;
+  KvRun keys;            // n is a multiple of lanes
+  int64_t stride;        // keys in a row of K
+  const float* factors;  // [n_queries]
+  float* out;            // [n_queries][kSegment]
+};
+
+// acc[i][d] += Σ_j weights[i][j] · value_j[d], j in [first, last) in order; lanes are dimensions.
+struct WeightedSums {
+  const float* weights;  // [n_queries][kSegment]
+  int n_queries;         // <= max_queries
+  int head_dim;
+  const KvRun* values;
+  int n_values;
+  int first, last;
+  int64_t stride;  // keys in a row of scales; 0: no scales. A weight is multiplied by its scale.
+  float* acc;      // [n_queries][head_dim]
+};
+
 using GluKernel = void (*)(const float* gate, const float* up, float limit, int64_t n, float* out);
 
 struct Kernels {
@@ -75,17 +109,23 @@ struct Kernels {
   void (*rotate_halves)(float* x, const float* cos, const float* sin, int64_t n);
   void (*rotate_pairs)(float* x, const float* cos, const float* sin, int64_t n);
 
+  int max_queries;  // that an attention kernel carries at once
+  void (*scores_f32)(const Scores& op);
+  void (*scores_f16)(const Scores& op);
+  void (*scores_q8_0)(const Scores& op);
+  void (*weighted_sums_f32)(const WeightedSums& op);
+  void (*weighted_sums_f16)(const WeightedSums& op);
+  void (*weighted_sums_i8)(const WeightedSums& op);
+  // out = round(x / d) with d = max|x| / 32767, returned; n is even.
+  float (*quantize_query)(const float* x, int64_t n, int16_t* out);
   void (*f16_to_f32)(const void* src, int64_t n, float* out);
-  void (*q8_0_to_f32)(const void* src, int64_t n, float* out);
-  // scores[q][j] = scale · Σ_d query[q][d] · keys[j][d]; queries lie head_dim apart, scores 256.
-  void (*scores)(const float* queries, int n_queries, const float* keys, int n_keys, int head_dim,
-                 float scale, float* scores);
+  void (*i8_to_f32)(const void* src, int64_t n, float* out);
+  void (*f32_to_f16)(const float* x, int64_t n, uint16_t* out);
+  // Blocks of 32: x ≈ scale · q.
+  void (*f32_to_q8_0)(const float* x, int64_t n, uint16_t* scales, int8_t* q);
   void (*soft_cap)(float* s, int64_t n, float cap);  // s = cap · tanh(s / cap)
   // s[i] = exp(s[i] - m)
   SoftmaxPart (*softmax_part)(float* s, int n);
-  // acc[q][d] += Σ_j p[q][j] · values[j][d], j in order; acc rows lie head_dim apart, p rows 256.
-  void (*weighted_sum)(const float* p, int n_queries, const float* values, int n_keys, int head_dim,
-                       float* acc);
 
   // Loops that reach this instruction set's limits (limits.inl).
   uint32_t (*read_memory)(const void* p, int64_t bytes);

@@ -3,8 +3,12 @@
 #include "backends/cpu/isa/math.inl"
 // math.inl first: the others use it.
 #include "backends/cpu/isa/elementwise.inl"
-// attention.inl uses map() of elementwise.inl.
-#include "backends/cpu/isa/attention.inl"
+// What the KV cache holds, before what reads it.
+#include "backends/cpu/isa/kv_convert.inl"
+// Attention uses map() of elementwise.inl, too.
+#include "backends/cpu/isa/attention_scores.inl"
+#include "backends/cpu/isa/attention_values.inl"
+#include "backends/cpu/isa/softmax.inl"
 // The formats before the loop over them.
 #include "backends/cpu/isa/formats.inl"
 // The K formats reuse parts of the basic ones.
@@ -61,12 +65,20 @@ constexpr Kernels kernels_named(const char* name) {
       .scale_add = scale_add,
       .rotate_halves = rotate_halves,
       .rotate_pairs = rotate_pairs,
+      .max_queries = kMaxColumns,
+      .scores_f32 = scores<F32Keys>,
+      .scores_f16 = scores<F16Keys>,
+      .scores_q8_0 = scores<Q8Keys>,
+      .weighted_sums_f32 = weighted_sums<F32Values>,
+      .weighted_sums_f16 = weighted_sums<F16Values>,
+      .weighted_sums_i8 = weighted_sums<I8Values>,
+      .quantize_query = quantize_query,
       .f16_to_f32 = f16_to_f32_row,
-      .q8_0_to_f32 = q8_0_to_f32_row,
-      .scores = scores,
+      .i8_to_f32 = i8_to_f32_row,
+      .f32_to_f16 = f32_to_f16_row,
+      .f32_to_q8_0 = f32_to_q8_0_row,
       .soft_cap = soft_cap,
       .softmax_part = softmax_part,
-      .weighted_sum = weighted_sum,
       .read_memory = read_memory,
       .dot_bytes = dot_bytes,
       .multiply_floats = multiply_floats,

@@ -43,6 +43,9 @@ inline F f_from_half_bits(I a) {
   const __m256i halves = _mm256_permute4x64_epi64(_mm256_packus_epi32(a, a), 0x08);
   return _mm256_cvtph_ps(_mm256_castsi256_si128(halves));
 }
+inline void f_store_f16(void* p, F a) {
+  _mm_storeu_si128(static_cast<__m128i*>(p), _mm256_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT));
+}
 inline F f_load_bf16(const void* p) {
   const __m128i halves = _mm_loadu_si128(static_cast<const __m128i*>(p));
   return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(halves), 16));
@@ -147,6 +150,17 @@ inline int32_t i_largest(I a) {
   s = _mm_max_epi32(s, _mm_shuffle_epi32(s, _MM_SHUFFLE(1, 0, 3, 2)));
   s = _mm_max_epi32(s, _mm_shuffle_epi32(s, _MM_SHUFFLE(2, 3, 0, 1)));
   return _mm_cvtsi128_si32(s);
+}
+
+inline I i_load_pairs(const void* p) {
+  return _mm256_cvtepi8_epi16(_mm_loadu_si128(static_cast<const __m128i*>(p)));
+}
+inline I dot_pairs(I acc, I a, I b) {
+#if defined(LM_AVX_VNNI)
+  return _mm256_dpwssd_avx_epi32(acc, a, b);
+#else
+  return _mm256_add_epi32(acc, _mm256_madd_epi16(a, b));
+#endif
 }
 
 // Four activations in every lane.

@@ -40,6 +40,9 @@ inline F f_load_f16(const void* p) {
 inline F f_from_half_bits(I a) {
   return _mm512_cvtph_ps(_mm512_cvtepi32_epi16(a));
 }
+inline void f_store_f16(void* p, F a) {
+  _mm256_storeu_si256(static_cast<__m256i*>(p), _mm512_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT));
+}
 inline F f_load_bf16(const void* p) {
   const __m256i halves = _mm256_loadu_si256(static_cast<const __m256i*>(p));
   return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(halves), 16));
@@ -137,6 +140,13 @@ inline I i_sar(I a) {
 }
 inline int32_t i_largest(I a) {
   return _mm512_reduce_max_epi32(a);
+}
+
+inline I i_load_pairs(const void* p) {
+  return _mm512_cvtepi8_epi16(_mm256_loadu_si256(static_cast<const __m256i*>(p)));
+}
+inline I dot_pairs(I acc, I a, I b) {
+  return _mm512_dpwssd_epi32(acc, a, b);
 }
 
 // acc + Σ over the 4 bytes of each lane: unsigned weight times signed activation.

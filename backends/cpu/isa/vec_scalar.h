@@ -39,6 +39,10 @@ inline F f_load_f16(const void* p) {
 inline F f_from_half_bits(I a) {  // in the low 16 bits
   return f16_to_f32(uint16_t(a));
 }
+inline void f_store_f16(void* p, F a) {
+  const uint16_t h = f32_to_f16(a);
+  __builtin_memcpy(p, &h, 2);
+}
 inline F f_load_bf16(const void* p) {
   uint16_t h;
   __builtin_memcpy(&h, p, 2);
@@ -146,6 +150,16 @@ inline int32_t i_largest(I a) {
   return int32_t(a);
 }
 
+// Two bytes a lane as two 16-bit numbers; acc + Σ over the pairs of each lane, both signed.
+inline I i_load_pairs(const void* p) {
+  int8_t x[2];
+  __builtin_memcpy(x, p, 2);
+  return I(uint16_t(x[0])) | I(uint16_t(x[1])) << 16;
+}
+inline I dot_pairs(I acc, I a, I b) {
+  const int32_t low = int16_t(a & 0xFFFF) * int16_t(b & 0xFFFF);
+  return I(int32_t(acc) + low + int16_t(a >> 16) * int16_t(b >> 16));
+}
 // Σ over 4 bytes of a lane: unsigned (signed) weight times signed activation.
 inline int32_t dot4_unsigned(I w, const int8_t* x) {
   int32_t sum = 0;
