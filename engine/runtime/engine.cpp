@@ -1,6 +1,7 @@
 #include "engine/runtime/engine.h"
 
 #include <algorithm>
+#include <chrono>
 #include <condition_variable>
 #include <mutex>
 #include <new>
@@ -10,6 +11,7 @@
 #include "engine/core/text.h"
 #include "engine/runtime/generation.h"
 #include "engine/runtime/scheduler.h"
+#include "engine/runtime/speculation.h"
 
 namespace lm {
 namespace {
@@ -35,10 +37,17 @@ Generation& generation_of(const PlannedRow& row) {
   return static_cast<Generation&>(*row.sequence);
 }
 
+// The one token that has no K and V yet is the last: its logits are the next token's.
+bool is_decoding(const PlannedRow& row) {
+  return row.wants_logits && row.n_tokens == 1;
+}
+
+using Clock = std::chrono::steady_clock;
+
 }  // namespace
 
 struct Engine::Impl {
-  Impl(std::unique_ptr<Instance> opened, const EngineOptions& chosen);
+  Impl(std::unique_ptr<Instance> opened, const EngineOptions& chosen, SpeculationOptions drafts);
 
   // Any thread.
   Result<RequestId> submit(Request request);
@@ -52,6 +61,9 @@ struct Engine::Impl {
   void admit(std::unique_ptr<Generation> generation);
   void withdraw(RequestId id);
   void step(const std::vector<PlannedRow>& plan);
+  void propose(const std::vector<PlannedRow>& plan);
+  void assemble(const std::vector<PlannedRow>& plan);
+  void advance(const std::vector<PlannedRow>& plan, std::span<float> logits);
   void fail(const std::vector<PlannedRow>& plan, const std::string& error);
   void retire();
   void count(const Timings& finished);
@@ -70,15 +82,21 @@ struct Engine::Impl {
 
   Scheduler scheduler;
   std::vector<std::unique_ptr<Generation>> active;  // known to the scheduler
+  Speculation speculation;
   std::vector<StepRow> rows;
+  std::vector<DecodingRow> decoding;
   std::thread thread;
 };
 
-Engine::Impl::Impl(std::unique_ptr<Instance> opened, const EngineOptions& chosen)
+Engine::Impl::Impl(std::unique_ptr<Instance> opened, const EngineOptions& chosen,
+                   SpeculationOptions drafts)
     : options(chosen),
       instance(std::move(opened)),
-      scheduler(instance->pool(), instance->max_step_tokens(), instance->max_seqs()) {
+      scheduler(instance->pool(), instance->max_step_tokens() - instance->draft_rows(),
+                instance->max_seqs()),
+      speculation(*instance, std::move(drafts)) {
   rows.reserve(size_t(instance->max_seqs()));
+  decoding.reserve(size_t(instance->max_seqs()));
   thread = std::thread([this] { run(); });
 }
 
@@ -188,26 +206,70 @@ void Engine::Impl::withdraw(RequestId id) {
 
 void Engine::Impl::step(const std::vector<PlannedRow>& plan) {
   for (const BlockCopy& copy : scheduler.copies()) instance->copy_block(copy);
-  rows.clear();
-  for (const PlannedRow& row : plan) {
-    const Sequence& s = *row.sequence;
-    const std::span<const TokenId> tokens(s.tokens);
-    rows.push_back({.tokens = tokens.subspan(size_t(s.n_computed), size_t(row.n_tokens)),
-                    .first_position = s.n_computed,
-                    .table = &s.table,
-                    .n_logits = row.wants_logits ? 1 : 0});
-    generation_of(row).note_step();
-  }
+  propose(plan);
+  assemble(plan);
+  const Clock::time_point start = Clock::now();
   const Result<std::span<float>> logits = instance->step(rows);
   if (!logits.ok()) return fail(plan, logits.error().message);
+  speculation.note_step(std::chrono::duration<double>(Clock::now() - start).count());
   scheduler.completed(plan);
+  advance(plan, logits.value());
+}
 
+// Drafts for those that decode: a row of one token, the last one.
+void Engine::Impl::propose(const std::vector<PlannedRow>& plan) {
+  decoding.clear();
+  int prompt_rows = 0;
+  for (const PlannedRow& row : plan) {
+    if (is_decoding(row)) {
+      const Generation& generation = generation_of(row);
+      decoding.push_back({row.sequence, &generation.sampler(), generation.most_tokens()});
+    } else {
+      prompt_rows += row.n_tokens;
+    }
+  }
+  speculation.propose(decoding, prompt_rows, instance->draft_rows());
+}
+
+void Engine::Impl::assemble(const std::vector<PlannedRow>& plan) {
+  rows.clear();
+  size_t n_decoding = 0;
+  for (const PlannedRow& row : plan) {
+    const Sequence& s = *row.sequence;
+    StepRow step_row = {
+        .tokens = std::span(s.tokens).subspan(size_t(s.n_computed), size_t(row.n_tokens)),
+        .first_position = s.n_computed,
+        .table = &s.table,
+        .n_logits = row.wants_logits ? 1 : 0};
+    if (is_decoding(row)) {
+      step_row.tokens = speculation.tokens(n_decoding++);
+      step_row.n_logits = int(step_row.tokens.size());
+    }
+    rows.push_back(step_row);
+    generation_of(row).note_step();
+  }
+}
+
+// Every sequence that has logits draws its next tokens; what was drafted in vain is taken back.
+void Engine::Impl::advance(const std::vector<PlannedRow>& plan, std::span<float> logits) {
   const size_t n_vocab = size_t(instance->config().n_vocab);
-  std::span<float> rest = logits.value();
+  size_t n_decoding = 0;
   for (const PlannedRow& row : plan) {
     if (!row.wants_logits) continue;
-    generation_of(row).advance(rest.first(n_vocab));
-    rest = rest.subspan(n_vocab);
+    Generation& generation = generation_of(row);
+    if (!is_decoding(row)) {
+      generation.advance(logits.first(n_vocab), {});
+      logits = logits.subspan(n_vocab);
+      continue;
+    }
+    const size_t i = n_decoding++;
+    const std::span<const TokenId> draft = speculation.draft(i);
+    const size_t n_logits = (1 + draft.size()) * n_vocab;
+    const int accepted = generation.advance(logits.first(n_logits), draft);
+    generation.n_computed += accepted;
+    generation.table.truncate(int(generation.tokens.size()));
+    speculation.note_draft(i, accepted, !generation.finished() && accepted < int(draft.size()));
+    logits = logits.subspan(n_logits);
   }
 }
 
@@ -222,8 +284,10 @@ void Engine::Impl::fail(const std::vector<PlannedRow>& plan, const std::string& 
 // Forgets what has finished; its blocks go back.
 void Engine::Impl::retire() {
   const auto finished = [&](const std::unique_ptr<Generation>& generation) {
-    if (generation->finished()) scheduler.remove(generation.get());
-    return generation->finished();
+    if (!generation->finished()) return false;
+    scheduler.remove(generation.get());
+    speculation.forget(generation->id);
+    return true;
   };
   std::erase_if(active, finished);
 }
@@ -236,6 +300,8 @@ void Engine::Impl::count(const Timings& timings) {
   totals.prompt_tokens += uint64_t(timings.prompt_tokens);
   totals.cached_tokens += uint64_t(timings.cached_tokens);
   totals.generated_tokens += uint64_t(timings.generated_tokens);
+  totals.drafted_tokens += uint64_t(timings.drafted_tokens);
+  totals.accepted_tokens += uint64_t(timings.accepted_tokens);
 }
 
 // What the engine thread alone knows, for those who ask.
@@ -257,8 +323,10 @@ Engine::~Engine() {
 }
 
 std::unique_ptr<Engine> Engine::start(std::unique_ptr<Instance> instance,
-                                      const EngineOptions& options) {
-  return std::unique_ptr<Engine>(new Engine(std::make_unique<Impl>(std::move(instance), options)));
+                                      const EngineOptions& options,
+                                      SpeculationOptions speculation) {
+  return std::unique_ptr<Engine>(
+      new Engine(std::make_unique<Impl>(std::move(instance), options, std::move(speculation))));
 }
 
 const Instance& Engine::instance() const {

@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "engine/core/result.h"
+#include "engine/runtime/drafter.h"
 #include "engine/runtime/instance.h"
 #include "engine/runtime/request.h"
 
@@ -18,6 +19,7 @@ struct EngineOptions {
 struct EngineTotals {
   uint64_t samples = 0;  // finished ones
   uint64_t prompt_tokens = 0, cached_tokens = 0, generated_tokens = 0;
+  uint64_t drafted_tokens = 0, accepted_tokens = 0;
   uint64_t steps = 0, preemptions = 0;
   int running = 0, waiting = 0;                        // samples, now
   int blocks = 0, cached_blocks = 0, free_blocks = 0;  // of the KV cache, now; cached ones are free
@@ -25,9 +27,11 @@ struct EngineTotals {
 
 class Engine {
  public:
-  // Takes the instance over.
+  // Takes the instance over. Drafts need an instance with room for them: draft_rows. They change
+  // how soon tokens come, and nothing else.
   static std::unique_ptr<Engine> start(std::unique_ptr<Instance> instance,
-                                       const EngineOptions& options = {});
+                                       const EngineOptions& options = {},
+                                       SpeculationOptions speculation = {});
   ~Engine();  // cancels what is running, then joins
 
   const Instance& instance() const;

@@ -41,7 +41,19 @@ void Generation::note_step() {
   if (!first_step_) first_step_ = Clock::now();
 }
 
-void Generation::advance(std::span<float> logits) {
+int Generation::advance(std::span<float> logits, std::span<const TokenId> draft) {
+  const size_t n_vocab = logits.size() / (1 + draft.size());
+  n_drafted_ += int(draft.size());
+  int accepted = 0;
+  for (size_t i = 0; !finished_ && int(i) == accepted; ++i) {
+    const TokenId expected = i < draft.size() ? draft[i] : -1;
+    if (draw(logits.subspan(i * n_vocab, n_vocab), expected)) ++accepted;
+  }
+  return accepted;
+}
+
+// Whether the next token is the expected one, and now part of the text.
+bool Generation::draw(std::span<float> logits, TokenId expected) {
   likeliest(logits, n_alternatives_, alternatives_);  // before sampling changes them
   const Sampled drawn = sampler_.sample(logits, tokens);
   if (!first_token_) {
@@ -49,24 +61,31 @@ void Generation::advance(std::span<float> logits) {
     first_token_steps_ = n_steps_;
   }
   if (drawn.token < 0) {
-    return finish(Finish::error, "no token may come next: all are forbidden, or not numbers");
+    finish(Finish::error, "no token may come next: all are forbidden, or not numbers");
+    return false;
   }
   sampler_.accept(drawn.token);
   const bool known = tokenizer_ != nullptr && drawn.token < tokenizer_->size();
-  if (known && tokenizer_->is_end(drawn.token) && !ignore_end_) return finish(Finish::stop);
+  if (known && tokenizer_->is_end(drawn.token) && !ignore_end_) {
+    finish(Finish::stop);
+    return false;
+  }
 
   tokens.push_back(drawn.token);
   TokenEvent event;
   event.token = drawn.token;
   event.logprob = drawn.logprob;
   event.alternatives = alternatives_;
+  event.drafted = drawn.token == expected;
+  n_accepted_ += event.drafted ? 1 : 0;
   text_ = shown_text(drawn.token);
-  if (!stop_matcher_.matched() && at_limit()) {
+  if (!stop_matcher_.matched() && most_tokens() <= 0) {
     text_ += rest_of_text();
     event.finish = Finish::length;
   }
   if (stop_matcher_.matched()) event.finish = Finish::stop;
   emit(std::move(event));
+  return event.drafted;
 }
 
 void Generation::finish(Finish finish, std::string error) {
@@ -93,9 +112,10 @@ std::string Generation::rest_of_text() {
   return rest;
 }
 
-bool Generation::at_limit() const {
+int Generation::most_tokens() const {
   const int n_tokens = int(tokens.size());
-  return n_tokens >= n_ctx_ || (max_tokens_ >= 0 && n_tokens - n_prompt_ >= max_tokens_);
+  const int room = n_ctx_ - n_tokens;
+  return max_tokens_ < 0 ? room : std::min(room, max_tokens_ - (n_tokens - n_prompt_));
 }
 
 void Generation::emit(TokenEvent event) {
@@ -116,6 +136,8 @@ Timings Generation::timings() const {
   t.generate_steps = first_token_ ? n_steps_ - first_token_steps_ : 0;
   t.step_bytes = step_bytes_;
   t.queue_seconds = seconds(first_step_.value_or(now) - submitted_);
+  t.drafted_tokens = n_drafted_;
+  t.accepted_tokens = n_accepted_;
   if (first_step_) t.prompt_seconds = seconds(first_token_.value_or(now) - *first_step_);
   if (first_token_) t.generate_seconds = seconds(now - *first_token_);
   return t;

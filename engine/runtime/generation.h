@@ -27,17 +27,22 @@ class Generation : public Sequence {
   bool finished() const { return finished_; }
   // A step that includes this sequence is about to run.
   void note_step();
-  // Draws the next token from logits [n_vocab], appends it, and tells the client.
-  void advance(std::span<float> logits);
+  // Tokens that may still come.
+  int most_tokens() const;
+  const Sampler& sampler() const { return sampler_; }
+  // Draws the tokens that follow, appends them and tells the client: from logits
+  // [1 + draft.size(), n_vocab] the next one, and one more after each that the draft foresaw.
+  // Returns how much of the draft came true.
+  int advance(std::span<float> logits, std::span<const TokenId> draft);
   // The last event.
   void finish(Finish finish, std::string error = {});
 
  private:
   using Clock = std::chrono::steady_clock;
 
+  bool draw(std::span<float> logits, TokenId expected);
   std::string_view shown_text(TokenId token);
   std::string rest_of_text();  // once, at the end
-  bool at_limit() const;
   void emit(TokenEvent event);
   Timings timings() const;
 
@@ -57,6 +62,7 @@ class Generation : public Sequence {
   Clock::time_point submitted_;
   std::optional<Clock::time_point> first_step_, first_token_;
   int n_steps_ = 0, first_token_steps_ = 0;
+  int n_drafted_ = 0, n_accepted_ = 0;  // tokens
   uint64_t step_bytes_;
 };
 

@@ -28,6 +28,7 @@ Status check_options(const InstanceOptions& options) {
   LM_TRY(check_range("a number of sequences", options.max_seqs, 1, kMaxSeqs));
   LM_TRY(check_range("a number of tokens in a step", options.max_step_tokens, 1, kMaxStepTokens));
   LM_TRY(check_range("a number of logits in a step", options.max_step_logits, 0, kMaxStepTokens));
+  LM_TRY(check_range("a number of drafted tokens", options.draft_rows, 0, kMaxStepTokens));
   return ok();
 }
 
@@ -92,6 +93,7 @@ struct Instance::Impl {
   std::unique_ptr<float[]> host_logits;
   std::vector<KvLayer> kv_layers;
   StepShape shape;
+  int draft_rows;
   int n_ctx;
   bool weights_in_file;
 
@@ -163,9 +165,10 @@ Result<std::unique_ptr<Instance>> Instance::open_model(const Registry& registry,
       LM_TRY(plan(options, file, config, layout, backend->name() == "cpu", memory));
   const int block_size = layout.block_size;
   const StepShape shape = {
-      .max_tokens = std::max(options.max_step_tokens, options.max_seqs),
+      .max_tokens = std::max(options.max_step_tokens, options.max_seqs) + options.draft_rows,
       .max_seqs = options.max_seqs,
-      .max_logits = options.max_step_logits > 0 ? options.max_step_logits : options.max_seqs,
+      .max_logits = options.draft_rows +
+                    (options.max_step_logits > 0 ? options.max_step_logits : options.max_seqs),
       .max_blocks = memory_plan.n_ctx / block_size + (memory_plan.n_ctx % block_size != 0 ? 1 : 0),
       .block_size = block_size};
 
@@ -195,6 +198,7 @@ Result<std::unique_ptr<Instance>> Instance::open_model(const Registry& registry,
                                      .host_logits = std::move(logits.host),
                                      .kv_layers = std::move(kv_layers),
                                      .shape = shape,
+                                     .draft_rows = options.draft_rows,
                                      .n_ctx = memory_plan.n_ctx,
                                      .weights_in_file = memory_plan.weights_stay})));
 }
@@ -225,6 +229,9 @@ int Instance::max_step_tokens() const {
 }
 int Instance::max_step_logits() const {
   return impl_->shape.max_logits;
+}
+int Instance::draft_rows() const {
+  return impl_->draft_rows;
 }
 DType Instance::kv_dtype() const {
   return impl_->kv.layout().dtype;

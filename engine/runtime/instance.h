@@ -33,6 +33,7 @@ struct InstanceOptions {
   int block_size = 32;
   int max_step_logits = 0;    // rows of logits that a step may ask for; 0: one of each sequence
   int max_step_tokens = 512;  // rows of one forward pass: the prefill chunk
+  int draft_rows = 0;         // and so many tokens and logits more, for drafts
   bool need_tokenizer = true;
   std::function<void(uint64_t done_bytes, uint64_t total_bytes)> load_progress;
 };
@@ -50,8 +51,9 @@ class Instance {
   BlockPool& pool() const;
   int n_ctx() const;
   int max_seqs() const;
-  int max_step_tokens() const;
+  int max_step_tokens() const;  // with draft_rows()
   int max_step_logits() const;
+  int draft_rows() const;  // of both
   DType kv_dtype() const;
   uint64_t kv_bytes() const;
   uint64_t weight_bytes() const;

@@ -24,6 +24,8 @@ struct Timings {
   int cached_tokens = 0;        // of the prompt, not computed again
   int steps = 0;                // forward passes that this answer was part of,
   int generate_steps = 0;       // of them after the first token
+  int drafted_tokens = 0;       // guessed in advance,
+  int accepted_tokens = 0;      // of them foreseen rightly: tokens without a pass of their own
   uint64_t step_bytes = 0;      // of weights, read by a pass
   double queue_seconds = 0;     // from submit() until the first pass
   double prompt_seconds = 0;    // from then on until the first token
@@ -38,6 +40,7 @@ struct TokenEvent {
   TokenId token = -1;     // -1 in a last event that carries no token
   std::string_view text;  // whole characters, stop texts already held back
   float logprob = 0;
+  bool drafted = false;                       // foreseen: it took no forward pass of its own
   std::span<const TokenChance> alternatives;  // of this position: see Request::n_alternatives
   Finish finish = Finish::none;
   int sample = 0;     // which of Request::n_samples

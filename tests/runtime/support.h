@@ -65,6 +65,7 @@ struct Answer {
   Finish finish = Finish::none;
   Timings timings;
   int final_events = 0;
+  int n_drafted = 0;  // tokens that a draft foresaw
 
   bool operator==(const Answer& other) const {  // what must not depend on company
     return tokens == other.tokens && logprobs == other.logprobs && text == other.text &&
@@ -96,6 +97,7 @@ class Listener {
     if (event.token >= 0) {
       answer_.tokens.push_back(event.token);
       answer_.logprobs.push_back(event.logprob);
+      answer_.n_drafted += event.drafted ? 1 : 0;
     }
     answer_.text += event.text;
     if (event.finish != Finish::none) {
