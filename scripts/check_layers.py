@@ -17,7 +17,8 @@ BACKENDS = {"cpu": "backends/cpu", "cuda": "backends/cuda", "vulkan": "backends/
 
 # Third-party headers and the one room that includes each.
 HOME = {
-    "httplib.h": "net", "openssl/": "net", "CLI/": "cli", "pcre2.h": "text",
+    "httplib.h": "net", "openssl/": "net", "CLI/": "cli", "histedit.h": "cli",
+    "utf8proc.h": "chat", "pcre2.h": "text",
     "nlohmann/": "core", "xxhash.h": "core", "cuda_runtime.h": "cuda", "vulkan/": "vulkan",
     "immintrin.h": "cpu", "x86intrin.h": "cpu",
 }

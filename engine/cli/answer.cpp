@@ -12,10 +12,10 @@ class TextAnswer final : public Answer {
  public:
   explicit TextAnswer(Output& out) : out_(out), terminal_(out.is_terminal()) {}
 
-  void token(TokenId, std::string_view text, float) override {
-    if (text.empty()) return;
-    at_line_start_ = text.back() == '\n';
-    out_.write(terminal_ ? terminal_safe(text) : std::string(text));
+  void piece(const AnswerPiece& piece) override {
+    if (piece.text.empty()) return;
+    at_line_start_ = piece.text.back() == '\n';
+    out_.write(terminal_ ? terminal_safe(piece.text) : piece.text);
   }
 
   // A pipe gets the answer's bytes; a terminal's next prompt wants a line of its own.
@@ -53,7 +53,7 @@ class JsonAnswer final : public Answer {
  public:
   JsonAnswer(AnswerHead head, Output& out) : head_(std::move(head)), out_(out) {}
 
-  void token(TokenId, std::string_view text, float) override { text_ += text; }
+  void piece(const AnswerPiece& piece) override { text_ += piece.text; }
 
   void end(const AnswerEnd& end) override {
     Json object;
@@ -79,11 +79,11 @@ class JsonlAnswer final : public Answer {
           {"prompt_tokens", head_.prompt_tokens}});
   }
 
-  void token(TokenId id, std::string_view text, float logprob) override {
-    Json object{{"event", "token"}, {"text", text}};
-    if (id >= 0) {
-      object["id"] = id;
-      object["logprob"] = logprob;
+  void piece(const AnswerPiece& piece) override {
+    Json object{{"event", "token"}, {"text", piece.text}};
+    if (piece.token >= 0) {
+      object["id"] = piece.token;
+      object["logprob"] = piece.logprob;
     }
     line(object);
   }

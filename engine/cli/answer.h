@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
-#include <string_view>
+#include <vector>
 
 #include "engine/cli/output.h"
 #include "engine/core/token.h"
@@ -26,11 +26,19 @@ struct AnswerEnd {
   std::string error;  // when finish is error
 };
 
+// What one token brings.
+struct AnswerPiece {
+  TokenId token;     // -1: the end brought text that was held back
+  std::string text;  // whole characters
+  float logprob;
+  std::vector<TokenChance> alternatives;  // see Request::n_alternatives
+};
+
 class Answer {
  public:
   virtual ~Answer() = default;
   virtual void begin() {}
-  virtual void token(TokenId id, std::string_view text, float logprob) = 0;  // whole characters
+  virtual void piece(const AnswerPiece& piece) = 0;
   virtual void end(const AnswerEnd& end) = 0;
 };
 

@@ -17,7 +17,7 @@ class Asker {
   static Result<Asker> open(const Instance& instance, const GenerationOptions& options);
 
   bool has_template() const { return template_.has_value(); }
-  const SamplingParams& sampling() const { return sampling_; }
+  SamplingParams& sampling() { return sampling_; }  // of the next requests
 
   // What comes after `messages`, [{"role": ..., "content": ...}, ...]. Without a template their
   // texts are continued, each on a line of its own.

@@ -31,6 +31,7 @@ void keep_standard_streams() {
 std::vector<std::unique_ptr<Command>> all_commands() {
   std::vector<std::unique_ptr<Command>> commands;
   commands.push_back(make_run_command());  // also what "llm" alone means
+  commands.push_back(make_chat_command());
   commands.push_back(make_inspect_command());
   commands.push_back(make_tokenize_command());
   commands.push_back(make_render_command());

@@ -8,12 +8,6 @@
 namespace lm::cli {
 namespace {
 
-struct Piece {
-  TokenId token;
-  std::string text;
-  float logprob;
-};
-
 // What the engine has said and nobody has taken yet. A last word is never lost, even when memory
 // is.
 class Mailbox {
@@ -26,7 +20,10 @@ class Mailbox {
     }
     try {
       if (event.token >= 0 || !event.text.empty()) {
-        pieces_.push_back({event.token, std::string(event.text), event.logprob});
+        pieces_.push_back({event.token,
+                           std::string(event.text),
+                           event.logprob,
+                           {event.alternatives.begin(), event.alternatives.end()}});
       }
       if (event.finish != Finish::none) end_.error = event.error;
     } catch (const std::bad_alloc&) {
@@ -35,7 +32,7 @@ class Mailbox {
   }
 
   struct Taken {
-    std::vector<Piece> pieces;
+    std::vector<AnswerPiece> pieces;
     AnswerEnd end;
     bool lost;
   };
@@ -46,7 +43,7 @@ class Mailbox {
 
  private:
   std::mutex mutex_;
-  std::vector<Piece> pieces_;
+  std::vector<AnswerPiece> pieces_;
   AnswerEnd end_;
   bool lost_ = false;
 };
@@ -66,7 +63,7 @@ Result<AnswerEnd> generate(Engine& engine, Request request, Answer& answer,
   for (bool cancelled = false;;) {
     context.signals.wait();
     const Mailbox::Taken taken = mailbox.take();
-    for (const Piece& piece : taken.pieces) answer.token(piece.token, piece.text, piece.logprob);
+    for (const AnswerPiece& piece : taken.pieces) answer.piece(piece);
     if (taken.end.finish != Finish::none) {
       if (taken.lost) throw std::bad_alloc();
       return taken.end;

@@ -31,7 +31,7 @@ std::string without_last_newline(std::string text) {
 Error nothing_to_read() {
   if (stdin_is_terminal()) {
     return with_hint(Error{ErrorCode::bad_request,
-                           "expected a prompt: this version has no interactive chat yet"},
+                           "expected a prompt, found none; a chat needs a terminal for its output"},
                      "llm -p \"TEXT\", llm -f FILE or COMMAND | llm give one");
   }
   return with_hint(

@@ -3,6 +3,7 @@
 
 #include "engine/cli/answer.h"
 #include "engine/cli/asker.h"
+#include "engine/cli/chat.h"
 #include "engine/cli/generate.h"
 #include "engine/cli/generation_options.h"
 #include "engine/cli/prompt.h"
@@ -33,6 +34,7 @@ class RunCommand final : public Command {
                             const Context& context) const;
 
   PromptSources prompt_;
+  ChatOptions chat_;
   GenerationOptions generation_;
   bool json_ = false, jsonl_ = false, stats_ = false, verbose_ = false;
 };
@@ -40,6 +42,7 @@ class RunCommand final : public Command {
 void RunCommand::declare(Options& options) {
   declare_prompt(options);
   generation_.declare_answer(options);
+  chat_.declare(options);
   generation_.model.declare(options);
   generation_.sampling.declare(options);
   declare_output(options);
@@ -94,6 +97,8 @@ Result<ExitStatus> RunCommand::run(const Context& context) {
   if (json_ && jsonl_) {
     return Error{ErrorCode::bad_request, "expected either --json or --jsonl, found both"};
   }
+  const bool asked = prompt_.text || prompt_.file || prompt_.no_stdin || json_ || jsonl_;
+  if (!asked && can_chat()) return chat(context, generation_, chat_, std::nullopt);
   LM_TRY(generation_.sampling.check());
   const InstanceOptions instance_options = LM_TRY(generation_.model.instance_options());
   prompt_.quiet = generation_.quiet;

@@ -166,4 +166,36 @@ Result<SamplingParams> SamplingOptions::resolve(SamplingParams defaults,
   return params;
 }
 
+std::vector<std::string_view> sampling_names() {
+  std::vector<std::string_view> names;
+  for (const RealOption& row : kRealOptions) names.push_back(row.name.substr(2));
+  for (const IntegerOption& row : kIntegerOptions) names.push_back(row.name.substr(2));
+  return names;
+}
+
+std::optional<std::string> sampling_value(const SamplingParams& params, std::string_view name) {
+  for (const RealOption& row : kRealOptions) {
+    if (row.name.substr(2) == name) return concat(params.*row.member);
+  }
+  for (const IntegerOption& row : kIntegerOptions) {
+    if (row.name.substr(2) == name) return concat(params.*row.member);
+  }
+  return std::nullopt;
+}
+
+Status set_sampling(SamplingParams& params, std::string_view name, std::string_view value) {
+  SamplingParams changed = params;
+  for (const RealOption& row : kRealOptions) {
+    if (row.name.substr(2) == name)
+      changed.*row.member = float(LM_TRY(number_in(value, row.least, row.most)));
+  }
+  for (const IntegerOption& row : kIntegerOptions) {
+    if (row.name.substr(2) == name)
+      changed.*row.member = int(LM_TRY(integer_in(value, row.least, row.most)));
+  }
+  LM_TRY(validate(changed));
+  params = std::move(changed);
+  return ok();
+}
+
 }  // namespace lm::cli

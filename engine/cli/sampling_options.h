@@ -5,6 +5,7 @@
 #include <functional>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -35,5 +36,11 @@ class SamplingOptions {
   std::vector<std::string> dry_breakers_;
   std::optional<uint64_t> seed_;
 };
+
+// One of them by the name of its option, without dashes ("top-k"). nullopt: there is none.
+std::optional<std::string> sampling_value(const SamplingParams& params, std::string_view name);
+std::vector<std::string_view> sampling_names();
+// bad_request: there is no such name, or the value is out of its range.
+Status set_sampling(SamplingParams& params, std::string_view name, std::string_view value);
 
 }  // namespace lm::cli

@@ -50,6 +50,12 @@ void on_bus_error(int signal_number, siginfo_t* info, void*) {
   _exit(int(ExitStatus::bad_input));
 }
 
+void drain() {
+  std::array<char, 256> drained;
+  while (read(wake_pipe[0], drained.data(), drained.size()) > 0) {
+  }
+}
+
 void install_handler(int signal_number) {
   struct sigaction action {};
   if (sigaction(signal_number, nullptr, &action) == 0 && action.sa_handler == SIG_IGN) return;
@@ -91,9 +97,18 @@ void Signals::wake() {
 void Signals::wait() {
   pollfd readable{wake_pipe[0], POLLIN, 0};
   (void)poll(&readable, 1, -1);
-  std::array<char, 256> drained;
-  while (read(wake_pipe[0], drained.data(), drained.size()) > 0) {
-  }
+  drain();
+}
+
+bool Signals::wait_for_input(int fd) {
+  std::array<pollfd, 2> watched{pollfd{fd, POLLIN, 0}, pollfd{wake_pipe[0], POLLIN, 0}};
+  (void)poll(watched.data(), watched.size(), -1);
+  if (watched[1].revents != 0) drain();
+  return pending_signal() == 0 && watched[0].revents != 0;
+}
+
+void Signals::forget() {
+  noted_signal.store(0);
 }
 
 }  // namespace lm::cli

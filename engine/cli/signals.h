@@ -23,6 +23,11 @@ class Signals {
   void wake();
   // Returns after a wake() or a signal.
   void wait();
+  // Returns true when `fd` can be read (or has ended), false after a wake() or a signal.
+  bool wait_for_input(int fd);
+
+  // The noted signal was answered: the next one is a first one again.
+  void forget();
 };
 
 }  // namespace lm::cli
