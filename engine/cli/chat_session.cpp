@@ -255,7 +255,8 @@ void ChatSession::answer() {
 
 void ChatSession::show_status(const AnswerEnd& end) {
   const Timings& t = end.timings;
-  total_.prompt_tokens += t.prompt_tokens;
+  total_.prompt_tokens += t.prompt_tokens - t.cached_tokens;
+  total_.cached_tokens += t.cached_tokens;
   total_.generated_tokens += t.generated_tokens;
   total_.prompt_seconds += t.prompt_seconds;
   total_.generate_seconds += t.generate_seconds;
@@ -267,6 +268,9 @@ void ChatSession::show_status(const AnswerEnd& end) {
                 t.generate_seconds > 0 ? t.generated_tokens / t.generate_seconds : 0, used, n_ctx,
                 int(100.0 * used / n_ctx));
   std::string text = line.data();
+  if (t.cached_tokens > 0) {
+    text += concat(", ", t.cached_tokens, " of ", t.prompt_tokens, " tokens of it from the cache");
+  }
   if (end.finish == Finish::cancelled) text += "; stopped";
   if (end.finish == Finish::length) text += "; cut off: the limit of tokens was reached";
   if (!generation_.quiet) screen_.notice(text);
