@@ -90,6 +90,9 @@ class CpuBackend final : public Backend {
   void gather_rows(Tensor x, Tensor row_ids, Tensor out) override {
     cpu::gather_rows(context(), x, row_ids, out);
   }
+  void gather_columns(Tensor x, Tensor columns, Tensor out) override {
+    cpu::gather_columns(context(), x, columns, out);
+  }
   void norm_linears(const RmsNorm& norm, std::span<const Linear> ops) override {
     cpu::rms_norm(context(), norm);
     linears(context(), ops);

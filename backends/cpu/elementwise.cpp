@@ -114,4 +114,17 @@ void gather_rows(const Context& context, Tensor x, Tensor row_ids, Tensor out) {
   });
 }
 
+void gather_columns(const Context& context, Tensor x, Tensor columns, Tensor out) {
+  const int64_t n = out.cols();
+  LM_CHECK(x.dtype == DType::f32 && out.dtype == DType::f32 && columns.dtype == DType::i32);
+  LM_CHECK(x.rows() == out.rows() && columns.rows() * columns.cols() == n);
+  const int32_t* from = i32(columns);
+  for (int64_t j = 0; j < n; ++j) LM_CHECK(from[j] >= 0 && from[j] < x.cols());
+  context.pool.parallel_for(out.rows(), [&](int64_t row, int) {
+    const float* in = f32_row(x, row);
+    float* dst = f32_row(out, row);
+    for (int64_t j = 0; j < n; ++j) dst[j] = in[from[j]];
+  });
+}
+
 }  // namespace lm::cpu

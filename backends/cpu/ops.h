@@ -21,6 +21,7 @@ void rope(const Context& context, const Rope& op, const StepView& step);
 void glu(const Context& context, const Glu& op);
 void add(const Context& context, Tensor a, Tensor b, Tensor out);
 void gather_rows(const Context& context, Tensor x, Tensor row_ids, Tensor out);
+void gather_columns(const Context& context, Tensor x, Tensor columns, Tensor out);
 
 // Linears that read the same x: it is quantized once, and all are one parallel section.
 void linears(const Context& context, std::span<const Linear> ops);

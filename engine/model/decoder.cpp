@@ -23,6 +23,17 @@ Tensor narrowed(Tensor t, int64_t cols) {
   return t;
 }
 
+}  // namespace
+
+Tensor in_order(Tensor x, Tensor order, const Activations& a) {
+  if (!order) return x;
+  const Tensor out = narrowed(first_rows(a.reordered, x.rows()), x.cols());
+  x.room().gather_columns(x, order, out);
+  return out;
+}
+
+namespace {
+
 // x += W y + b, or with a norm behind the branch (gemma) x += norm(W y + b).
 void add_branch(Backend& b, Tensor y, Tensor weight, Tensor bias, Tensor post_norm, float eps,
                 const Activations& a) {
@@ -42,7 +53,9 @@ void attention_block(const LayerSpec& spec, const AttnWeights& w, const KvLayer&
   const Linear projections[] = {{.x = a.h, .weight = w.q, .out = a.q, .bias = w.q_bias},
                                 {.x = a.h, .weight = w.k, .out = a.k, .bias = w.k_bias},
                                 {.x = a.h, .weight = w.v, .out = a.v, .bias = w.v_bias}};
-  b.norm_linears({.x = a.x, .weight = w.norm, .out = a.h, .eps = spec.norm.eps}, projections);
+  b.norm_linears(
+      {.x = in_order(a.x, w.norm_order, a), .weight = w.norm, .out = a.h, .eps = spec.norm.eps},
+      projections);
   if (s.qk_norm) {  // per head, before the rotation (qwen3, gemma3)
     const Tensor q = head_rows(a.q, s.n_heads, s.head_dim),
                  k = head_rows(a.k, s.n_kv_heads, s.head_dim);
@@ -69,7 +82,7 @@ void attention_block(const LayerSpec& spec, const AttnWeights& w, const KvLayer&
                .window = s.window,
                .sinks = w.sinks},
               step);
-  add_branch(b, a.attn, w.out, w.out_bias, w.post_norm, spec.norm.eps, a);
+  add_branch(b, in_order(a.attn, w.out_order, a), w.out, w.out_bias, w.post_norm, spec.norm.eps, a);
 }
 
 // x += W_down (act(W_gate h) * W_up h),  h = norm(x)
@@ -77,10 +90,11 @@ void ffn_block(const LayerSpec& spec, const FfnWeights& w, const Activations& a)
   Backend& b = a.x.room();
   const FfnSpec& s = spec.ffn;
   const Tensor gate = narrowed(a.gate, s.d_ff), up = narrowed(a.up, s.d_ff);
-  b.norm_glu({.x = a.x, .weight = w.norm, .out = a.h, .eps = spec.norm.eps},
-             {.x = a.h, .weight = w.gate, .out = gate, .bias = w.gate_bias},
-             {.x = a.h, .weight = w.up, .out = up, .bias = w.up_bias},
-             {.gate = gate, .up = up, .out = gate, .act = s.act, .limit = s.limit});
+  b.norm_glu(
+      {.x = in_order(a.x, w.norm_order, a), .weight = w.norm, .out = a.h, .eps = spec.norm.eps},
+      {.x = a.h, .weight = w.gate, .out = gate, .bias = w.gate_bias},
+      {.x = a.h, .weight = w.up, .out = up, .bias = w.up_bias},
+      {.gate = gate, .up = up, .out = gate, .act = s.act, .limit = s.limit});
   add_branch(b, gate, w.down, w.down_bias, w.post_norm, spec.norm.eps, a);
 }
 
@@ -89,7 +103,9 @@ void moe_block(const LayerSpec& spec, const FfnWeights& w, const Activations& a)
   Backend& b = a.x.room();
   const MoeSpec& s = spec.ffn.moe;
   const Linear router[] = {{.x = a.h, .weight = w.router, .out = a.router, .bias = w.router_bias}};
-  b.norm_linears({.x = a.x, .weight = w.norm, .out = a.h, .eps = spec.norm.eps}, router);
+  b.norm_linears(
+      {.x = in_order(a.x, w.norm_order, a), .weight = w.norm, .out = a.h, .eps = spec.norm.eps},
+      router);
   b.moe_route({.logits = a.router,
                .ids = a.expert_ids,
                .weights = a.expert_weights,

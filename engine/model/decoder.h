@@ -11,6 +11,7 @@ namespace lm {
 struct Activations {
   Tensor x;               // [.., d_model]  the residual stream
   Tensor h;               // [.., d_model]  x normalised, or a branch before it is added
+  Tensor reordered;       // [.., d_model or n_heads * head_dim]  columns in a matrix's order
   Tensor q, attn;         // [.., n_heads * head_dim]
   Tensor k, v;            // [.., n_kv_heads * head_dim]
   Tensor gate, up;        // [.., d_ff of the widest layer]
@@ -19,6 +20,9 @@ struct Activations {
   Tensor expert_weights;  // [.., top_k]
   Tensor last;            // [n_logits, d_model]  rows whose logits are wanted
 };
+
+// `x`, or its columns in `order` where there is one.
+Tensor in_order(Tensor x, Tensor order, const Activations& a);
 
 // x += attention(x), then x += ffn(x).
 void decoder_layer(const LayerSpec& spec, const LayerWeights& weights, const KvLayer& kv,

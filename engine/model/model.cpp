@@ -64,6 +64,7 @@ Tensor rows_of(Tensor t, int64_t n) {
 Activations cut(const Activations& a, int64_t n_tokens, int64_t n_logits) {
   return {.x = rows_of(a.x, n_tokens),
           .h = rows_of(a.h, n_tokens),
+          .reordered = a.reordered,
           .q = rows_of(a.q, n_tokens),
           .attn = rows_of(a.attn, n_tokens),
           .k = rows_of(a.k, n_tokens),
@@ -128,6 +129,8 @@ Status Model::reserve(int max_tokens, int max_seqs, int max_logits) {
   Layout layout;
   layout.add(a.x, max_tokens, widths.d_model);
   layout.add(a.h, max_tokens, widths.d_model);
+  if (m.weights->has_orders)
+    layout.add(a.reordered, std::max(max_tokens, max_logits), std::max(widths.d_model, widths.q));
   layout.add(a.q, max_tokens, widths.q);
   layout.add(a.attn, max_tokens, widths.q);
   layout.add(a.k, max_tokens, widths.kv);
@@ -163,9 +166,11 @@ void Model::forward(const StepView& step, std::span<const KvLayer> kv, Tensor lo
 
   b.gather_rows(a.x, logit_rows, a.last);
   const Linear output[] = {{.x = a.last, .weight = m.weights->output, .out = logits}};
-  b.norm_linears(
-      {.x = a.last, .weight = m.weights->output_norm, .out = a.last, .eps = m.config.norm_eps},
-      output);
+  b.norm_linears({.x = in_order(a.last, m.weights->output_norm_order, a),
+                  .weight = m.weights->output_norm,
+                  .out = a.last,
+                  .eps = m.config.norm_eps},
+                 output);
 }
 
 }  // namespace lm

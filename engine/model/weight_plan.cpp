@@ -74,6 +74,24 @@ Status WeightPlan::table(const std::string& name, int64_t rows, int64_t cols, Te
   return ok();
 }
 
+Status WeightPlan::optional_order(const std::string& name, int64_t n, Tensor& to) {
+  if (!has(name)) return ok();
+  const std::array<int64_t, 3> shape{1, 1, n};
+  const gguf::TensorInfo& info = *LM_TRY(find(name, shape));
+  std::vector<bool> seen(size_t(n), false);
+  for (int64_t j = 0; j < n; ++j) {
+    int32_t column = -1;
+    if (info.dtype == DType::i32) std::memcpy(&column, info.bytes.data() + 4 * j, sizeof column);
+    if (column < 0 || column >= n || seen[size_t(column)]) {
+      return Error{ErrorCode::bad_file, concat("expected ", name, " to hold each of 0 to ", n - 1,
+                                               " once, as i32, found otherwise at ", j)};
+    }
+    seen[size_t(column)] = true;
+  }
+  add(name, info, WeightUse::rows, shape, to);
+  return ok();
+}
+
 Status WeightPlan::split_matrix(const std::string& name, int64_t cols,
                                 std::span<const Slice> slices) {
   int64_t rows = 0;

@@ -24,6 +24,8 @@ class WeightPlan {
   Status vector(const std::string& name, int64_t n, Tensor& to);
   Status matrix(const std::string& name, int64_t rows, int64_t cols, Tensor& to);
   Status table(const std::string& name, int64_t rows, int64_t cols, Tensor& to);  // read by row
+  // i32 [n], each of 0 .. n-1 once; nothing happens when the file has no such tensor.
+  Status optional_order(const std::string& name, int64_t n, Tensor& to);
   // A matrix or a bias whose rows are those of several weights, one after the other.
   struct Slice {
     int64_t rows;

@@ -90,6 +90,9 @@ Status LayerBinder::attention() {
   const AttnSpec& a = spec.attn;
   AttnWeights& w = to.attn;
   LM_TRY(plan.vector(name("attn_norm.weight"), d_model, w.norm));
+  LM_TRY(plan.optional_order(name("attn_norm.perm"), d_model, w.norm_order));
+  LM_TRY(
+      plan.optional_order(name("attn_output.perm"), int64_t(a.n_heads) * a.head_dim, w.out_order));
   LM_TRY(qkv());
   if (a.qk_norm) {
     LM_TRY(plan.vector(name("attn_q_norm.weight"), a.head_dim, w.q_norm));
@@ -146,6 +149,7 @@ Status LayerBinder::ffn() {
   const bool own_name = spec.norm.post || plan.has(name("ffn_norm.weight"));
   LM_TRY(plan.vector(name(own_name ? "ffn_norm.weight" : "post_attention_norm.weight"), d_model,
                      to.ffn.norm));
+  LM_TRY(plan.optional_order(name("ffn_norm.perm"), d_model, to.ffn.norm_order));
   LM_TRY(spec.ffn.moe.n_experts > 0 ? experts() : dense_ffn());
   if (spec.norm.post) LM_TRY(plan.vector(name("post_ffw_norm.weight"), d_model, to.ffn.post_norm));
   return ok();
@@ -174,11 +178,17 @@ Result<std::unique_ptr<ModelWeights>> load_weights(const gguf::File& file,
   }
 
   LM_TRY(plan.vector("output_norm.weight", config.d_model, weights->output_norm));
+  LM_TRY(plan.optional_order("output_norm.perm", config.d_model, weights->output_norm_order));
   const bool tied = !plan.has("output.weight");
   LM_TRY(plan.matrix(tied ? "token_embd.weight" : "output.weight", config.n_vocab, config.d_model,
                      weights->output));
   LM_TRY(plan.check_all_used());
   LM_TRY(plan.load(backend, in_place, progress));
+  weights->has_orders = bool(weights->output_norm_order);
+  for (const LayerWeights& layer : weights->layers) {
+    weights->has_orders = weights->has_orders || layer.attn.norm_order || layer.attn.out_order ||
+                          layer.ffn.norm_order;
+  }
   return weights;
 }
 

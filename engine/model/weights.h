@@ -21,9 +21,12 @@ struct RopeWeights {
   Tensor inv_freq;  // [rope dims / 2]
 };
 
+// A norm whose weights are stored in the column order of the matrices behind it has that order
+// beside it: it reads its input in that order.
 // Matrices are [out, in]; an empty Tensor is a weight that the layer does without.
 struct AttnWeights {
   Tensor norm;                        // [d_model]
+  Tensor norm_order, out_order;       // i32 [d_model], [n_heads * head_dim]: see gather_columns
   Tensor q, k, v;                     // [heads * head_dim, d_model]
   Tensor q_bias, k_bias, v_bias;      // [heads * head_dim]
   Tensor q_norm, k_norm;              // [head_dim]
@@ -35,6 +38,7 @@ struct AttnWeights {
 
 struct FfnWeights {
   Tensor norm;            // [d_model]
+  Tensor norm_order;      // i32 [d_model]: see gather_columns
   Tensor gate, up, down;  // [d_ff, d_model] twice, [d_model, d_ff]; experts: {1, n_experts, ..}
   Tensor gate_bias, up_bias, down_bias;  // [rows]; experts: [n_experts, rows]
   Tensor router, router_bias;            // [n_experts, d_model], [n_experts]
@@ -50,6 +54,8 @@ struct ModelWeights {
   Tensor embedding;  // [n_vocab, d_model], by row
   std::vector<LayerWeights> layers;
   Tensor output_norm, output;    // [d_model], [n_vocab, d_model]
+  Tensor output_norm_order;      // i32 [d_model]: see gather_columns
+  bool has_orders = false;       // any of them is there
   uint64_t bytes_per_token = 0;  // of matrices read to decode one token
   int64_t max_linear_in = 0, max_linear_out = 0;
 

@@ -5,7 +5,10 @@
 #include <system_error>
 
 #include "engine/core/text.h"
+#include "engine/tools/convert_order.h"
 #include "engine/tools/convert_plan.h"
+#include "engine/tools/convert_types.h"
+#include "engine/tools/convert_verify.h"
 #include "engine/tools/hf_config.h"
 #include "engine/tools/hf_json.h"
 #include "engine/tools/hf_vocab.h"
@@ -66,9 +69,11 @@ Status check_output_is_no_input(const ConvertOptions& options) {
 }
 
 Status check_request(const ConvertOptions& options) {
-  if (options.type && *options.type != DType::f32 && !can_encode(*options.type)) {
-    return Error{ErrorCode::bad_request,
-                 concat("expected a type that can be written, found ", dtype_name(*options.type))};
+  for (const std::optional<DType>& type : {options.type, options.head}) {
+    if (type && !can_encode(*type)) {
+      return Error{ErrorCode::bad_request,
+                   concat("expected a type that can be written, found ", dtype_name(*type))};
+    }
   }
   std::error_code ignored;
   if (!std::filesystem::is_directory(options.in, ignored)) {
@@ -100,10 +105,34 @@ void write_general(const ConvertOptions& options, const hf::Config& config, DTyp
   writer.set_u32("general.quantization_version", 2);
 }
 
+// What an export needs to give the checkpoint back as it was.
+void write_provenance(const hf::Quantization& quantization,
+                      const std::vector<hf::PlannedTensor>& tensors,
+                      const std::vector<hf::FoldedOrder>& folded, gguf::Writer& writer) {
+  if (quantization.layout == hf::Quantization::Layout::none) return;
+  writer.set_str("llm.import.method", quantization.name);
+  std::vector<std::string> matrices;
+  for (const hf::PlannedTensor& tensor : tensors) {
+    if (tensor.source.ints.empty() || tensor.recoding != hf::Recoding::integers) continue;
+    const IntMatrix& m = tensor.source.ints.front();
+    matrices.push_back(concat(tensor.name, " ", m.bits(), " ", std::min(m.group_size, m.cols)));
+  }
+  writer.set_strs("llm.import.matrices", matrices);
+  for (const hf::FoldedOrder& order : folded)
+    writer.set_i32s(hf::folded_order_key(order.matrix), order.order);
+}
+
+std::string describe_source(const hf::PlannedTensor& tensor) {
+  if (!tensor.from_folder()) return "computed";
+  if (!tensor.source.scheme.empty()) return tensor.source.scheme;
+  return std::string(dtype_name(tensor.source.stored));
+}
+
 Status write_file(const ConvertOptions& options, const std::vector<hf::PlannedTensor>& tensors,
-                  uint64_t total, gguf::Writer& writer) {
+                  gguf::Writer& writer, ConvertReport& report) {
   for (const hf::PlannedTensor& tensor : tensors)
     LM_TRY(writer.add_tensor(tensor.name, tensor.type, tensor.dims));
+  const uint64_t total = report.tensor_bytes;
   uint64_t done = 0;
   return writer.write(options.out, [&](size_t i, const gguf::Writer::Sink& sink) -> Status {
     const auto counted = [&](std::span<const std::byte> bytes) -> Status {
@@ -115,8 +144,18 @@ Status write_file(const ConvertOptions& options, const std::vector<hf::PlannedTe
       if (options.progress) options.progress(done, total);
       return ok();
     };
-    if (!tensors[i].computed.empty()) return counted(std::as_bytes(std::span(tensors[i].computed)));
-    return hf::stream_tensor(tensors[i].source, tensors[i].type, counted);
+    const hf::PlannedTensor& tensor = tensors[i];
+    if (!tensor.computed.empty()) return counted(std::as_bytes(std::span(tensor.computed)));
+    if (!tensor.computed_ints.empty())
+      return counted(std::as_bytes(std::span(tensor.computed_ints)));
+    ConvertedTensor& entry = report.tensors[i];
+    hf::ConversionError error;
+    LM_TRY(hf::stream_tensor(tensor.source, tensor.type, tensor.recoding,
+                             entry.exact ? nullptr : &error, counted));
+    entry.exact = error.exact;
+    entry.largest_error = error.largest;
+    entry.relative_rms_error = error.relative_rms();
+    return ok();
   });
 }
 
@@ -126,17 +165,30 @@ Result<ConvertReport> convert(const ConvertOptions& options) {
   LM_TRY(check_request(options));
   const SortedJson json = LM_TRY(read_config_json(options.in));
   const hf::Config config = LM_TRY(hf::read_hf_config(json));
+  const hf::Quantization quantization = LM_TRY(hf::read_quantization(json, options.in));
   const safetensors::File file = LM_TRY(safetensors::File::open(options.in));
 
   ConvertReport report;
-  const std::vector<hf::PlannedTensor> tensors =
-      LM_TRY(hf::plan_tensors(config, file, options.type, report.notes));
+  std::vector<hf::PlannedTensor> tensors =
+      LM_TRY(hf::plan_tensors(config, quantization, file, report.notes));
+  std::vector<hf::FoldedOrder> folded;
+  if (!options.type) folded = hf::plan_orders(config, options.compat, tensors);
+  LM_TRY(hf::choose_types({.type = options.type,
+                           .output = options.head,
+                           .exact = options.exact,
+                           .standard_only = options.compat},
+                          tensors, report.notes));
   report.family = config.family->hf;
   report.architecture = config.family->gguf;
   report.n_tensors = tensors.size();
   for (const hf::PlannedTensor& tensor : tensors) {
     report.n_parameters += n_elements(tensor);
     report.tensor_bytes += output_bytes(tensor);
+    report.tensors.push_back({.name = tensor.name,
+                              .source = describe_source(tensor),
+                              .type = tensor.type,
+                              .exact = hf::exact_by_construction(tensor),
+                              .bytes = output_bytes(tensor)});
   }
 
   gguf::Writer writer;
@@ -146,7 +198,9 @@ Result<ConvertReport> convert(const ConvertOptions& options) {
     const hf::Vocab vocab = LM_TRY(hf::read_vocab(options.in, json, config.n_vocab, report.notes));
     hf::write_vocab(vocab, writer);
   }
-  LM_TRY(write_file(options, tensors, report.tensor_bytes, writer));
+  write_provenance(quantization, tensors, folded, writer);
+  LM_TRY(write_file(options, tensors, writer, report));
+  LM_TRY(hf::check_written(options.out, tensors, options.verify, options.stop, report));
   return report;
 }
 

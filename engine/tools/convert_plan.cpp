@@ -19,6 +19,10 @@ constexpr std::string_view kIgnoredSuffixes[] = {".rotary_emb.inv_freq", ".rotar
                                                  ".rotary_emb.sin_cached"};
 constexpr std::string_view kOtherTowers[] = {"vision_tower.", "multi_modal_projector.",
                                              "model.vision_tower.", "model.multi_modal_projector."};
+// What quantized checkpoints keep for programs that quantize activations or the cache as well.
+constexpr std::string_view kActivationSuffixes[] = {
+    ".input_scale", ".input_zero_point", ".input_global_scale", ".activation_scale",
+    ".k_scale",     ".v_scale",          ".output_scale"};
 constexpr std::string_view kEmbedding = "model.embed_tokens.weight", kOutput = "lm_head.weight";
 
 std::string shape_text(const std::vector<int64_t>& shape) {
@@ -85,7 +89,8 @@ bool is_mxfp4(Transform t) {
 // The folder's tensors under the names that the rules use.
 class Inputs {
  public:
-  Status index(const Config& config, const safetensors::File& file);
+  Status index(const Config& config, const Quantization& quantization,
+               const safetensors::File& file);
   const Info* find(const std::string& name) const {
     const auto it = by_name_.find(name);
     return it == by_name_.end() ? nullptr : it->second;
@@ -98,6 +103,7 @@ class Inputs {
   Status check_all_used() const;
   bool tied() const { return tied_; }  // by the config or by the tensors' own file
   size_t n_other_towers() const { return n_other_towers_; }
+  size_t n_of_activations() const { return n_of_activations_; }
 
  private:
   void resolve_tied();
@@ -105,8 +111,14 @@ class Inputs {
   std::unordered_map<std::string, const Info*> by_name_;
   std::unordered_set<const Info*> used_;
   bool tied_ = false;
-  size_t n_other_towers_ = 0;
+  size_t n_other_towers_ = 0, n_of_activations_ = 0;
 };
+
+// GPTQ's writer adds biases of zeros to modules that have none.
+bool is_zero_bias(const Info& info) {
+  return info.name.ends_with(".bias") &&
+         std::ranges::all_of(info.bytes, [](std::byte b) { return b == std::byte{0}; });
+}
 
 // "language_model.model.x" and "model.language_model.x" are "model.x" of the text model.
 std::string canonical(std::string_view name, bool nested) {
@@ -117,7 +129,9 @@ std::string canonical(std::string_view name, bool nested) {
   return std::string(name);
 }
 
-Status Inputs::index(const Config& config, const safetensors::File& file) {
+Status Inputs::index(const Config& config, const Quantization& quantization,
+                     const safetensors::File& file) {
+  const bool quantized = quantization.layout != Quantization::Layout::none;
   const auto any = [](std::span<const std::string_view> list, const auto& matches) {
     return std::ranges::any_of(list, matches);
   };
@@ -129,6 +143,12 @@ Status Inputs::index(const Config& config, const safetensors::File& file) {
       ++n_other_towers_;
       continue;
     }
+    if (quantized &&
+        any(kActivationSuffixes, [&](std::string_view s) { return name.ends_with(s); })) {
+      ++n_of_activations_;
+      continue;
+    }
+    if (quantized && is_zero_bias(info)) continue;
     if (!by_name_.emplace(canonical(name, config.family->nested), &info).second) {
       return Error{ErrorCode::bad_file, concat("expected each tensor once, found ", printable(name),
                                                " under two names")};
@@ -166,28 +186,34 @@ Status Inputs::check_all_used() const {
 
 class Planner {
  public:
-  Planner(const Config& config, Inputs& inputs, std::optional<DType> type)
-      : config_(config), inputs_(inputs), type_(type) {}
+  Planner(const Config& config, const Quantization& quantization, Inputs& inputs)
+      : config_(config), quantization_(quantization), inputs_(inputs) {}
 
   Result<std::vector<PlannedTensor>> plan();
-  size_t n_fallbacks() const { return n_fallbacks_; }
+  const QuantizationNotes& quantization_notes() const { return quantization_notes_; }
 
  private:
   Status apply(const TensorRule& rule, int64_t layer);
   Result<bool> gather(const TensorRule& rule, const std::string& from, TensorSource& source,
                       std::vector<int64_t>& dims);
   Status check_shape(const TensorRule& rule, const Info& info) const;
+  Result<bool> gather_ints(const TensorRule& rule, const std::string& name, TensorSource& source,
+                           std::vector<int64_t>& dims);
+  Status fill_fp8(const TensorRule& rule, const Info& info, const std::string& name,
+                  TensorSource& source, std::vector<int64_t>& dims);
   Status fill(const TensorRule& rule, const Info& info, TensorSource& source,
               std::vector<int64_t>& dims);
   Status fill_mxfp4(const TensorRule& rule, const Info& blocks, const std::string& from,
                     TensorSource& source, std::vector<int64_t>& dims);
-  DType output_type(const std::string& name, const TensorSource& source, size_t n_dims);
+  UseTensor use() {
+    return [this](const std::string& name) { return inputs_.use(name); };
+  }
   void add_rope_factors();
 
   const Config& config_;
+  const Quantization& quantization_;
   Inputs& inputs_;
-  std::optional<DType> type_;
-  size_t n_fallbacks_ = 0;
+  QuantizationNotes quantization_notes_;
   std::vector<PlannedTensor> planned_;
   std::unordered_set<std::string> names_;
 };
@@ -211,6 +237,11 @@ Status Planner::check_shape(const TensorRule& rule, const Info& info) const {
                         " as config.json says, found ", shape_text(info.shape))};
   }
   return ok();
+}
+
+void set_rope(const TensorRule& rule, const Config& config, TensorSource& source) {
+  if (rule.transform == Transform::rope_pairs_q || rule.transform == Transform::rope_pairs_k)
+    source.rope_pairs = config.head_dim;
 }
 
 // Describes one input as a strided matrix per slice.
@@ -255,10 +286,9 @@ Status Planner::fill(const TensorRule& rule, const Info& info, TensorSource& sou
   source.slices.push_back(info.bytes.data());
   dims = s.size() == 1 ? std::vector{source.cols} : std::vector{source.cols, source.rows};
   if (rule.transform == Transform::add_one) source.add = 1;
-  if (rule.transform == Transform::rope_pairs_q || rule.transform == Transform::rope_pairs_k) {
-    source.rope_pairs = config_.head_dim;
-    if (s.size() == 1) source.rows = s[0], source.cols = 1, source.row_step = 1;
-  }
+  set_rope(rule, config_, source);
+  if (source.rope_pairs > 0 && s.size() == 1)
+    source.rows = s[0], source.cols = 1, source.row_step = 1;
   return ok();
 }
 
@@ -288,6 +318,55 @@ Status Planner::fill_mxfp4(const TensorRule& rule, const Info& blocks, const std
   return ok();
 }
 
+// "gptq 4-bit g128 act-order"
+std::string describe(const Quantization& quantization, const IntMatrix& m) {
+  return concat(quantization.name, " ", m.bits(), "-bit ",
+                m.group_size >= m.cols ? std::string("channel") : concat("g", m.group_size),
+                m.zeros.data == nullptr ? " sym" : " asym", m.group_of ? " act-order" : "");
+}
+
+// false: the folder has no integers under this name.
+Result<bool> Planner::gather_ints(const TensorRule& rule, const std::string& name,
+                                  TensorSource& source, std::vector<int64_t>& dims) {
+  constexpr std::string_view kWeight = ".weight";
+  const bool matrix = rule.shape[1] != Dim::none && rule.shape[2] == Dim::none;
+  const bool in_place = rule.transform == Transform::copy ||
+                        rule.transform == Transform::rope_pairs_q ||
+                        rule.transform == Transform::rope_pairs_k;
+  if (!matrix || !in_place || !name.ends_with(kWeight)) return false;
+  const std::string stem = name.substr(0, name.size() - kWeight.size());
+  std::optional<IntMatrix> bound =
+      LM_TRY(bind_int_matrix(quantization_, stem, resolve(rule.shape[0], config_),
+                             resolve(rule.shape[1], config_), use(), quantization_notes_));
+  if (!bound) return false;
+  if (!source.slices.empty() || !source.fp8.empty()) {
+    return Error{
+        ErrorCode::unsupported,
+        concat(printable(name), ": expected plain numbers as in expert 0, found integers")};
+  }
+  source.rows = bound->rows, source.cols = bound->cols;
+  source.scheme = describe(quantization_, *bound);
+  source.ints.push_back(*std::move(bound));
+  set_rope(rule, config_, source);
+  dims = {source.cols, source.rows};
+  return true;
+}
+
+Status Planner::fill_fp8(const TensorRule& rule, const Info& info, const std::string& name,
+                         TensorSource& source, std::vector<int64_t>& dims) {
+  if (info.shape.size() != 2 || !name.ends_with(".weight")) {
+    return Error{ErrorCode::unsupported,
+                 concat(printable(info.name), ": expected 8-bit floats in matrices only")};
+  }
+  const std::string stem = name.substr(0, name.find_last_of('.'));
+  source.fp8.push_back(LM_TRY(bind_fp8_matrix(quantization_, stem, info, use())));
+  source.rows = info.shape[0], source.cols = info.shape[1];
+  source.scheme = info.type == ElementType::f8_e5m2 ? "fp8 e5m2" : "fp8 e4m3";
+  set_rope(rule, config_, source);
+  dims = {source.cols, source.rows};
+  return ok();
+}
+
 // false: the folder has no such tensor.
 Result<bool> Planner::gather(const TensorRule& rule, const std::string& from, TensorSource& source,
                              std::vector<int64_t>& dims) {
@@ -295,13 +374,22 @@ Result<bool> Planner::gather(const TensorRule& rule, const std::string& from, Te
   const bool stacked = from.find(kExpert) != std::string::npos;
   for (int64_t e = 0; e < (stacked ? config_.n_experts : 1); ++e) {
     const std::string name = with_number(from, kExpert, e);
+    if (LM_TRY(gather_ints(rule, name, source, dims))) continue;
     const Info* info = inputs_.use(name);
     if (info == nullptr && e == 0) return false;
     if (info == nullptr)
       return Error{ErrorCode::bad_file, concat("expected tensor ", name, ", found none")};
     LM_TRY(check_shape(rule, *info));
+    if (!source.ints.empty()) {
+      return Error{ErrorCode::unsupported,
+                   concat(name, ": expected integers as in expert 0, found plain numbers")};
+    }
     if (is_mxfp4(rule.transform)) {
       LM_TRY(fill_mxfp4(rule, *info, name, source, dims));
+      continue;
+    }
+    if (info->type == ElementType::f8_e4m3 || info->type == ElementType::f8_e5m2) {
+      LM_TRY(fill_fp8(rule, *info, name, source, dims));
       continue;
     }
     const DType before = source.stored;
@@ -316,19 +404,6 @@ Result<bool> Planner::gather(const TensorRule& rule, const std::string& from, Te
   return true;
 }
 
-// Small tensors that steer the large ones stay exact.
-bool is_always_f32(std::string_view name, size_t n_dims) {
-  return n_dims == 1 || name.ends_with(".bias") || name.ends_with("ffn_gate_inp.weight");
-}
-
-DType Planner::output_type(const std::string& name, const TensorSource& source, size_t n_dims) {
-  if (is_always_f32(name, n_dims)) return DType::f32;
-  const DType wanted = type_.value_or(source.stored);
-  if (source.cols % dtype_info(wanted).block_elems == 0) return wanted;
-  ++n_fallbacks_;
-  return DType::f16;
-}
-
 Status Planner::apply(const TensorRule& rule, int64_t layer) {
   std::string to = with_number(rule.to, "{L}", layer);
   if (names_.contains(to)) return ok();  // an earlier rule made it
@@ -339,7 +414,6 @@ Status Planner::apply(const TensorRule& rule, int64_t layer) {
     return Error{ErrorCode::bad_file,
                  concat("expected tensor ", with_number(from, "{E}", 0), ", found none")};
   }
-  tensor.type = output_type(to, tensor.source, tensor.dims.size());
   names_.insert(to);
   tensor.name = std::move(to);
   planned_.push_back(std::move(tensor));
@@ -352,7 +426,8 @@ void Planner::add_rope_factors() {
     planned_.push_back({.name = std::move(name),
                         .dims = {int64_t(factors.size())},
                         .source = {},
-                        .computed = factors});
+                        .computed = std::move(factors),
+                        .computed_ints = {}});
   };
   if (rope.kind == RopeConfig::Kind::llama3) add("rope_freqs.weight", llama3_rope_factors(rope));
   if (rope.kind == RopeConfig::Kind::longrope) {
@@ -380,20 +455,22 @@ Result<std::vector<PlannedTensor>> Planner::plan() {
 
 }  // namespace
 
-Result<std::vector<PlannedTensor>> plan_tensors(const Config& config, const safetensors::File& file,
-                                                std::optional<DType> type,
+Result<std::vector<PlannedTensor>> plan_tensors(const Config& config,
+                                                const Quantization& quantization,
+                                                const safetensors::File& file,
                                                 std::vector<std::string>& notes) {
   Inputs inputs;
-  LM_TRY(inputs.index(config, file));
-  Planner planner(config, inputs, type);
+  LM_TRY(inputs.index(config, quantization, file));
+  Planner planner(config, quantization, inputs);
   std::vector<PlannedTensor> planned = LM_TRY(planner.plan());
   if (inputs.n_other_towers() > 0) {
     notes.push_back(concat("left out ", inputs.n_other_towers(), " tensors of the vision tower"));
   }
-  if (planner.n_fallbacks() > 0) {
-    notes.push_back(concat(planner.n_fallbacks(), " tensors whose rows are not whole blocks of ",
-                           dtype_name(*type), " are f16"));
+  if (inputs.n_of_activations() > 0) {
+    notes.push_back(concat("left out ", inputs.n_of_activations(),
+                           " scales of activations or of the cache, which are not rounded here"));
   }
+  for (std::string& note : planner.quantization_notes().text()) notes.push_back(std::move(note));
   return planned;
 }
 

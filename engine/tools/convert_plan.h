@@ -16,16 +16,22 @@ namespace lm::hf {
 
 struct PlannedTensor {
   std::string name;
-  DType type = DType::f32;    // in the output
+  DType type = DType::f32;  // in the output, as choose_types() decides
+  Recoding recoding = Recoding::numbers;
   std::vector<int64_t> dims;  // GGUF order: the first one varies fastest
   TensorSource source;
-  std::vector<float> computed;  // rope factors: not from the folder; `source` is empty
+  // Not from the folder, `source` is empty: rope factors, orders of columns.
+  std::vector<float> computed;
+  std::vector<int32_t> computed_ints;
+
+  bool from_folder() const { return computed.empty() && computed_ints.empty(); }
 };
 
 // Every tensor of `file` is planned, on the list of those that nothing needs, or an error; so is
 // every tensor that the family must have. `file` must outlive the plan.
-Result<std::vector<PlannedTensor>> plan_tensors(const Config& config, const safetensors::File& file,
-                                                std::optional<DType> type,
+Result<std::vector<PlannedTensor>> plan_tensors(const Config& config,
+                                                const Quantization& quantization,
+                                                const safetensors::File& file,
                                                 std::vector<std::string>& notes);
 
 }  // namespace lm::hf

@@ -93,12 +93,6 @@ Status check_unusual(const Object& in, const Family& family) {
   if (LM_TRY(in.number("swiglu_limit", 0, 1e9, 7)) != 7) {
     return unsupported("expected \"swiglu_limit\" 7, found another");
   }
-  const Object quantization = in.object("quantization_config");
-  const std::string method = LM_TRY(quantization.str("quant_method", ""));
-  if (in.has("quantization_config") && method != "mxfp4") {
-    return unsupported(concat("expected plain weights, found \"quantization_config\" of method ",
-                              method.empty() ? "unknown" : printable(method)));
-  }
   return ok();
 }
 

@@ -1,7 +1,10 @@
 #include "engine/tools/tensor_source.h"
 
 #include <algorithm>
+#include <bit>
+#include <cmath>
 #include <cstring>
+#include <optional>
 #include <span>
 
 #include "engine/core/check.h"
@@ -14,21 +17,13 @@ namespace {
 constexpr int64_t kGroup = 32;  // numbers in an MXFP4 group (OCP Microscaling Formats 1.0)
 constexpr int64_t kChunkBytes = 1 << 20;
 
-// GGUF's "llama" rotates neighbours: output row 2j + s of a head is input row j + s * d/2.
-int64_t input_row(const TensorSource& source, int64_t row) {
-  if (source.rope_pairs == 0) return row;
-  const int64_t head = row / source.rope_pairs, i = row % source.rope_pairs;
-  return head * source.rope_pairs + i / 2 + (i % 2) * (source.rope_pairs / 2);
-}
-
 template <size_t kBytes>
 void gather(const TensorSource& source, const std::byte* in, int64_t first_row, int64_t n_rows,
             std::byte* out) {
   for (int64_t c = 0; c < source.cols;
        ++c) {  // columns outside: neighbours of a transposed row lie together
     for (int64_t r = 0; r < n_rows; ++r) {
-      const int64_t at =
-          source.first + input_row(source, first_row + r) * source.row_step + c * source.col_step;
+      const int64_t at = source.first + (first_row + r) * source.row_step + c * source.col_step;
       std::memcpy(out + (r * source.cols + c) * int64_t(kBytes), in + at * int64_t(kBytes), kBytes);
     }
   }
@@ -67,7 +62,7 @@ void read_rows(const TensorSource& source, size_t slice, int64_t first_row, int6
   if (source.col_step == 1) {
     const size_t bytes = size_t(source.cols) * element;
     for (int64_t r = 0; r < n_rows; ++r) {
-      const int64_t at = source.first + input_row(source, first_row + r) * source.row_step;
+      const int64_t at = source.first + (first_row + r) * source.row_step;
       std::memcpy(out + size_t(r) * bytes, in + size_t(at) * element, bytes);
     }
     return;
@@ -76,36 +71,120 @@ void read_rows(const TensorSource& source, size_t slice, int64_t first_row, int6
                       : gather<2>(source, in, first_row, n_rows, out);
 }
 
-Status stream_tensor(const TensorSource& source, DType type, const gguf::Writer::Sink& sink) {
-  const int64_t per_row = int64_t(row_bytes(source.stored, source.cols));
-  const int64_t chunk = std::clamp<int64_t>(kChunkBytes / per_row, 1, source.rows);
-  const bool as_stored = type == source.stored && source.add == 0;
-  std::vector<std::byte> rows(size_t(chunk * per_row));
-  std::vector<float> numbers(as_stored ? 0 : size_t(source.cols));
-  const size_t encoded_row = row_bytes(type, source.cols);
-  std::vector<std::byte> encoded(as_stored ? 0 : size_t(chunk) * encoded_row);
-  for (size_t slice = 0; slice < source.slices.size(); ++slice) {
-    for (int64_t first = 0; first < source.rows; first += chunk) {
-      const int64_t n = std::min(chunk, source.rows - first);
-      read_rows(source, slice, first, n, rows.data());
-      if (as_stored) {
-        LM_TRY(sink(std::span(rows).first(size_t(n * per_row))));
-        continue;
-      }
-      for (int64_t r = 0; r < n; ++r) {
-        decode(source.stored, rows.data() + r * per_row, numbers.data(), source.cols);
-        for (float& x : numbers) x += source.add;
-        std::byte* to = encoded.data() + size_t(r) * encoded_row;
-        if (type == DType::f32) {
-          std::memcpy(to, numbers.data(), encoded_row);
-        } else {
-          encode(type, numbers, to);
-        }
-      }
-      LM_TRY(sink(std::span(encoded).first(size_t(n) * encoded_row)));
+size_t TensorSource::n_slices() const {
+  return !ints.empty() ? ints.size() : !fp8.empty() ? fp8.size() : slices.size();
+}
+
+// GGUF's "llama" rotates neighbours: output row 2j + s of a head is input row j + s * d/2.
+int64_t TensorSource::input_row(size_t slice, int64_t row) const {
+  if (!row_orders.empty() && row_orders[slice]) row = (*row_orders[slice])[size_t(row)];
+  if (rope_pairs == 0) return row;
+  const int64_t head = row / rope_pairs, i = row % rope_pairs;
+  return head * rope_pairs + i / 2 + (i % 2) * (rope_pairs / 2);
+}
+
+NumberReader::NumberReader(const TensorSource& source, size_t slice)
+    : source_(source), slice_(slice) {
+  if (!source.ints.empty()) {
+    ints_.emplace_back(source.ints[slice], source.col_order(slice), DType::f32);
+    return;
+  }
+  if (source.plain()) stored_.resize(row_bytes(source.stored, source.cols));
+  if (source.col_order(slice)) unordered_.resize(size_t(source.cols));
+}
+
+void NumberReader::read(int64_t row, float* out) {
+  const int64_t from = source_.input_row(slice_, row);
+  if (!ints_.empty()) return ints_[0].numbers(from, out);
+  const Order order = source_.col_order(slice_);
+  float* numbers = order ? unordered_.data() : out;
+  if (!source_.fp8.empty()) {
+    source_.fp8[slice_].numbers(from, numbers);
+  } else {
+    read_rows(source_, slice_, from, 1, stored_.data());
+    decode(source_.stored, stored_.data(), numbers, source_.cols);
+  }
+  for (int64_t c = 0; order && c < source_.cols; ++c) out[c] = numbers[(*order)[size_t(c)]];
+  if (source_.add != 0) {
+    for (int64_t c = 0; c < source_.cols; ++c) out[c] += source_.add;
+  }
+}
+
+double ConversionError::relative_rms() const {
+  return total > 0 ? std::sqrt(squares / total) : 0;
+}
+
+void measure(DType type, const std::byte* written, std::span<const float> numbers,
+             std::vector<float>& scratch, ConversionError& error) {
+  scratch.resize(numbers.size());
+  decode(type, written, scratch.data(), int64_t(numbers.size()));
+  for (size_t i = 0; i < numbers.size(); ++i) {
+    const double difference = std::fabs(double(scratch[i]) - double(numbers[i]));
+    error.exact =
+        error.exact && std::bit_cast<uint32_t>(scratch[i]) == std::bit_cast<uint32_t>(numbers[i]);
+    error.largest = std::max(error.largest, difference);
+    error.squares += difference * difference;
+    error.total += double(numbers[i]) * double(numbers[i]);
+  }
+}
+
+namespace {
+
+// Writes one row after the other, handed on in chunks.
+class RowStream {
+ public:
+  RowStream(size_t row_bytes, const gguf::Writer::Sink& sink) : row_bytes_(row_bytes), sink_(sink) {
+    buffer_.reserve(std::max<size_t>(kChunkBytes, row_bytes));
+  }
+  std::byte* next() {
+    buffer_.resize(buffer_.size() + row_bytes_);
+    return buffer_.data() + buffer_.size() - row_bytes_;
+  }
+  Status row_done() { return buffer_.size() + row_bytes_ > kChunkBytes ? flush() : ok(); }
+  Status flush() {
+    if (!buffer_.empty()) LM_TRY(sink_(buffer_));
+    buffer_.clear();
+    return ok();
+  }
+
+ private:
+  size_t row_bytes_;
+  const gguf::Writer::Sink& sink_;
+  std::vector<std::byte> buffer_;
+};
+
+Status stream_slice(const TensorSource& source, size_t slice, DType type, Recoding recoding,
+                    ConversionError* error, RowStream& out) {
+  std::vector<float> numbers(size_t(source.cols)), scratch;
+  std::optional<NumberReader> reader;
+  std::optional<IntRowEncoder> encoder;
+  if (recoding == Recoding::integers)
+    encoder.emplace(source.ints[slice], source.col_order(slice), type);
+  if (recoding == Recoding::numbers || error != nullptr) reader.emplace(source, slice);
+  for (int64_t row = 0; row < source.rows; ++row) {
+    std::byte* to = out.next();
+    if (reader) reader->read(row, numbers.data());
+    if (recoding == Recoding::as_stored) {
+      read_rows(source, slice, source.input_row(slice, row), 1, to);
+    } else if (encoder) {
+      encoder->encode(source.input_row(slice, row), to);
+    } else {
+      encode(type, numbers, to);
     }
+    if (error != nullptr) measure(type, to, numbers, scratch, *error);
+    LM_TRY(out.row_done());
   }
   return ok();
+}
+
+}  // namespace
+
+Status stream_tensor(const TensorSource& source, DType type, Recoding recoding,
+                     ConversionError* error, const gguf::Writer::Sink& sink) {
+  RowStream out(row_bytes(type, source.cols), sink);
+  for (size_t slice = 0; slice < source.n_slices(); ++slice)
+    LM_TRY(stream_slice(source, slice, type, recoding, error, out));
+  return out.flush();
 }
 
 }  // namespace lm::hf

@@ -110,6 +110,25 @@ TEST_CASE("glu: NaN stays NaN, in any lane") {
   });
 }
 
+TEST_CASE("gather_columns: any order, more or fewer columns, exact") {
+  for_each_isa([&](std::string_view isa) {
+    const auto backend = open_cpu(isa, 2);
+    Random random(7);
+    for (const int64_t n : {1, 5, 33}) {
+      const std::vector<float> x = random_floats(3 * 17, random);
+      std::vector<int32_t> columns(size_t(n), 0);
+      for (int32_t& column : columns) column = int32_t(random.below(17));
+      const Guarded tx(*backend, {1, 1, 3, 17}, x), from(*backend, {1, 1, 1, n}, columns);
+      const Guarded out(*backend, {1, 1, 3, n});
+      backend->gather_columns(tx, from, out);
+      REQUIRE(out.guards_intact());
+      const std::vector<float> got = out.floats();
+      for (size_t i = 0; i < got.size(); ++i)
+        REQUIRE(got[i] == x[i / size_t(n) * 17 + size_t(columns[i % size_t(n)])]);
+    }
+  });
+}
+
 TEST_CASE("add, embed, gather_rows: exact") {
   for_each_isa([&](std::string_view isa) {
     const auto backend = open_cpu(isa, 2);

@@ -61,6 +61,9 @@ class FaultyBackend final : public Backend {
   void gather_rows(Tensor x, Tensor row_ids, Tensor out) override {
     inner_->gather_rows(x, row_ids, out);
   }
+  void gather_columns(Tensor x, Tensor columns, Tensor out) override {
+    inner_->gather_columns(x, columns, out);
+  }
 
  private:
   std::unique_ptr<Backend> inner_;

@@ -120,7 +120,7 @@ TEST_CASE("windows: one for all layers, or none") {
 TEST_CASE("what would compute something else is refused") {
   CHECK(contains(with("architectures", R"(["FalconForCausalLM"])"), "found FalconForCausalLM"));
   CHECK(contains(with("architectures", "[]"), "architectures"));
-  CHECK(contains(with("quantization_config", R"({"quant_method": "gptq", "bits": 4})"), "gptq"));
+  CHECK(contains(with("quantization_config", R"({"quant_method": "exl3", "bits": 4})"), "exl3"));
   CHECK(contains(with("hidden_act", R"("gelu")"), "gelu"));
   CHECK(contains(with("sliding_window", "16"), "sliding_window"));
   CHECK(contains(with("final_logit_softcapping", "30"), "final_logit_softcapping"));
