@@ -41,6 +41,7 @@ std::unique_ptr<Command> make_tokenize_command();
 std::unique_ptr<Command> make_logits_command();
 std::unique_ptr<Command> make_bench_command();
 std::unique_ptr<Command> make_convert_command();
+std::unique_ptr<Command> make_export_command();
 std::unique_ptr<Command> make_devices_command();
 std::unique_ptr<Command> make_render_command();
 

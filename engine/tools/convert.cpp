@@ -106,18 +106,20 @@ void write_general(const ConvertOptions& options, const hf::Config& config, DTyp
 }
 
 // What an export needs to give the checkpoint back as it was.
-void write_provenance(const hf::Quantization& quantization,
+void write_provenance(const hf::Quantization& quantization, const SortedJson& config,
                       const std::vector<hf::PlannedTensor>& tensors,
                       const std::vector<hf::FoldedOrder>& folded, gguf::Writer& writer) {
   if (quantization.layout == hf::Quantization::Layout::none) return;
-  writer.set_str("llm.import.method", quantization.name);
+  writer.set_str(hf::kImportMethodKey, quantization.name);
+  writer.set_str(hf::kImportConfigKey,
+                 config.dump(-1, ' ', false, SortedJson::error_handler_t::replace));
   std::vector<std::string> matrices;
   for (const hf::PlannedTensor& tensor : tensors) {
     if (tensor.source.ints.empty() || tensor.recoding != hf::Recoding::integers) continue;
     const IntMatrix& m = tensor.source.ints.front();
     matrices.push_back(concat(tensor.name, " ", m.bits(), " ", std::min(m.group_size, m.cols)));
   }
-  writer.set_strs("llm.import.matrices", matrices);
+  writer.set_strs(hf::kImportMatricesKey, matrices);
   for (const hf::FoldedOrder& order : folded)
     writer.set_i32s(hf::folded_order_key(order.matrix), order.order);
 }
@@ -198,7 +200,7 @@ Result<ConvertReport> convert(const ConvertOptions& options) {
     const hf::Vocab vocab = LM_TRY(hf::read_vocab(options.in, json, config.n_vocab, report.notes));
     hf::write_vocab(vocab, writer);
   }
-  write_provenance(quantization, tensors, folded, writer);
+  write_provenance(quantization, json, tensors, folded, writer);
   LM_TRY(write_file(options, tensors, writer, report));
   LM_TRY(hf::check_written(options.out, tensors, options.verify, options.stop, report));
   return report;

@@ -25,6 +25,12 @@ struct FoldedOrder {
 std::vector<FoldedOrder> plan_orders(const Config& config, bool standard_only,
                                      std::vector<PlannedTensor>& tensors);
 
+// What a file keeps of the checkpoint that it was made from, for an export: the method,
+// config.json, "NAME BITS GROUP" of every matrix whose integers were kept, and the folded orders.
+inline constexpr std::string_view kImportMethodKey = "llm.import.method";
+inline constexpr std::string_view kImportConfigKey = "llm.import.config";
+inline constexpr std::string_view kImportMatricesKey = "llm.import.matrices";
+
 // The key under which a FoldedOrder is kept in the file.
 std::string folded_order_key(const std::string& matrix);
 
