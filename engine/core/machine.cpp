@@ -136,6 +136,13 @@ int usable_cores() {
   return std::clamp(int(cores.size()), 1, cpu_quota());
 }
 
+int usable_threads() {
+  cpu_set_t allowed;
+  CPU_ZERO(&allowed);
+  if (sched_getaffinity(0, sizeof allowed, &allowed) != 0) return 1;
+  return std::clamp(CPU_COUNT(&allowed), 1, cpu_quota());
+}
+
 uint64_t available_memory() {
   uint64_t available = uint64_t(sysconf(_SC_AVPHYS_PAGES)) * uint64_t(sysconf(_SC_PAGESIZE));
   std::ifstream in("/proc/meminfo");

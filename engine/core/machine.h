@@ -9,6 +9,9 @@ namespace lm {
 // quota (cgroup v1 or v2). At least 1.
 int usable_cores();
 
+// Threads that can run at once, likewise: more than cores where a core runs two.
+int usable_threads();
+
 // Bytes that can still be allocated before the machine or the container's memory limit is reached.
 uint64_t available_memory();
 

@@ -96,8 +96,21 @@ TEST_CASE("thread pool: thousands of short calls back to back") {
   CHECK(sum == 20'000 * 6);
 }
 
+TEST_CASE("thread pool: more threads than the machine runs at once") {
+  ThreadPool pool(4 * usable_threads() + 1);
+  std::atomic<int64_t> sum{0};
+  for (int call = 0; call < 500; ++call) {
+    pool.parallel_for(7, [&](int64_t i, int thread) {
+      REQUIRE(thread < pool.size());
+      sum += i;
+    });
+    REQUIRE(sum == 21 * (call + 1));  // all is done when the call returns
+  }
+}
+
 TEST_CASE("machine: there is a core and some memory") {
   CHECK(usable_cores() >= 1);
+  CHECK(usable_threads() >= usable_cores());
   CHECK(available_memory() > (1u << 20));
   CHECK(peak_rss() > 0);
 }
