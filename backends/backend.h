@@ -12,6 +12,7 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <string>
 #include <string_view>
 
 #include "backends/tensor.h"
@@ -159,8 +160,11 @@ class Backend {
  public:
   virtual ~Backend() = default;
 
-  virtual std::string_view name() const = 0;                        // "cpu", "cuda:0"
-  virtual std::string_view detail() const = 0;                      // "avx512, 2 threads"
+  virtual std::string_view name() const = 0;    // "cpu", "cuda:0"
+  virtual std::string_view detail() const = 0;  // "avx512, 2 threads"
+  // What the bits of a result depend on: the instruction set, and a number that changes with the
+  // arithmetic of any kernel. What was computed under another name is not used again.
+  virtual std::string arithmetic() const { return std::string(detail()); }
   virtual Result<std::unique_ptr<Buffer>> alloc(size_t bytes) = 0;  // zeroed on first touch
   virtual Result<LoadedWeight> load_weight(const HostTensor& host, WeightUse use) = 0;
   virtual Status reserve(const StepLimits& limits) = 0;  // workspace; the last thing that allocates

@@ -123,6 +123,11 @@ void File::release(std::span<const std::byte> bytes) const {
   }
 }
 
+std::vector<std::filesystem::path> File::paths() const {
+  std::vector<std::filesystem::path> paths;
+  for (const MappedFile& map : impl_->maps) paths.push_back(map.path());
+  return paths;
+}
 uint64_t File::file_bytes() const {
   return impl_->file_bytes;
 }

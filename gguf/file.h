@@ -64,6 +64,7 @@ class File {
   void release(std::span<const std::byte> bytes) const;
 
   uint64_t file_bytes() const;  // all parts
+  std::vector<std::filesystem::path> paths() const;  // of the parts, in order; none when parsed
   uint32_t version() const;     // 2 or 3
   uint32_t alignment() const;   // of tensor data
 

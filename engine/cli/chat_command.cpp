@@ -24,6 +24,7 @@ class ChatCommand final : public Command {
     chat_.declare(options);
     generation_.declare_answer(options);
     generation_.model.declare(options);
+    generation_.cache.declare(options);
     generation_.sampling.declare(options);
     options.group("Output");
     options.flag("-q,--quiet", generation_.quiet, "no status lines and no warnings");

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "engine/cli/cache_options.h"
 #include "engine/cli/model_options.h"
 #include "engine/cli/options.h"
 #include "engine/cli/sampling_options.h"
@@ -14,6 +15,7 @@ namespace lm::cli {
 struct GenerationOptions {
   ModelOptions model;
   SamplingOptions sampling;
+  CacheOptions cache;
   std::optional<std::string> system, chat_template;
   std::vector<std::string> stop;
   int max_tokens = -1;

@@ -47,6 +47,9 @@ void ModelOptions::declare(Options& options) {
       "--ctx", "N", n_ctx, 1, kMaxContext,
       "tokens of context (default: the smaller of the trained length and what fits the memory)");
   declare_kv_type(options, kv_dtype);
+  options.integer("--kv-budget", "MIB", kv_mebibytes, 1, 1 << 24,
+                  "most memory for the KV cache (default: what --ctx needs, or half of what is "
+                  "available)");
   options.text("--device", "NAME", device,
                "what computes: auto, cpu, or a name that \"llm devices\" lists");
   options.integer("-t,--threads", "N", n_threads, 1, kMaxThreads,
@@ -59,6 +62,7 @@ Result<InstanceOptions> ModelOptions::instance_options() const {
   options.device = device.value_or("auto");
   options.n_ctx = n_ctx;
   options.kv_dtype = kv_dtype;
+  options.kv_budget = uint64_t(kv_mebibytes) << 20;
   options.backend.n_threads = n_threads;
   if (const char* isa = std::getenv("LLM_CPU")) options.backend.isa = isa;
   return options;

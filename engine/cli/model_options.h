@@ -30,6 +30,7 @@ struct ModelOptions {
   std::optional<std::string> device;
   int n_threads = 0;
   int n_ctx = 0;
+  int kv_mebibytes = 0;
   DType kv_dtype = DType::f16;
 
   void declare(Options& options);

@@ -192,9 +192,9 @@ uint64_t FileWriter::size() const {
   return impl_->size;
 }
 
-Status FileWriter::commit() {
+Status FileWriter::commit(Sync sync) {
   LM_TRY(impl_->flush());
-  if (!impl_->temporary.empty() && fsync(impl_->fd.get()) != 0) {
+  if (sync == Sync::yes && !impl_->temporary.empty() && fsync(impl_->fd.get()) != 0) {
     return Error{ErrorCode::io, io_error(impl_->path, "write", errno).message};
   }
   if (impl_->fd.close_now() != 0) {

@@ -43,7 +43,9 @@ class FileWriter {
   Status write(std::span<const std::byte> bytes);
   Status write(std::string_view text);
   uint64_t size() const;  // bytes written so far
-  Status commit();
+  // Sync::no: a crash of the machine, unlike one of the program, may leave a damaged file.
+  enum class Sync { yes, no };
+  Status commit(Sync sync = Sync::yes);
 
  private:
   struct Impl;

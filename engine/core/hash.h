@@ -4,7 +4,9 @@
 #pragma once
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <span>
+#include <string>
 
 namespace lm {
 
@@ -17,5 +19,23 @@ Hash128 hash128(std::span<const std::byte> bytes);
 // The same of `bytes` behind something else whose hash is `before`: a chain.
 Hash128 hash128(Hash128 before, std::span<const std::byte> bytes);
 uint64_t hash64(std::span<const std::byte> bytes);
+
+// hash128 of bytes that come in pieces.
+class HashStream {
+ public:
+  HashStream();
+  ~HashStream();
+  HashStream(const HashStream&) = delete;
+  HashStream& operator=(const HashStream&) = delete;
+
+  void add(std::span<const std::byte> bytes);
+  Hash128 value() const;
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+std::string hex(const Hash128& hash);  // 32 digits
 
 }  // namespace lm

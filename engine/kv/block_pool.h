@@ -28,6 +28,7 @@ class BlockPool {
   int references(BlockId id) const;
 
   const PrefixIndex& index() const { return index_; }
+  PrefixIndex& index() { return index_; }
   void remember(BlockId id, BlockId parent, std::span<const TokenId> tokens);  // held: see insert()
   void forget(BlockId id);  // held, and has no children in the index
   void forget_cached();     // all blocks that nobody holds

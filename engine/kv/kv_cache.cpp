@@ -111,23 +111,36 @@ Result<KvCache> KvCache::allocate(Backend& backend, const KvLayout& layout, int 
     cache.k_.push_back(place(shape));
     cache.v_.push_back(place(shape));
   }
-  size_t largest = 0;
-  for (const KvLayerShape& shape : layout.layers) {
-    largest = std::max(largest, size_t(layer_block_bytes(layout, shape).value_or(0)));
-  }
-  cache.staging_.resize(largest);
+  cache.block_bytes_ = kv_block_bytes(layout).value_or(0);  // no more than all of them
+  cache.staging_.resize(size_t(cache.block_bytes_));
   return cache;
 }
 
 void KvCache::copy_block(const BlockCopy& copy) {
-  Backend& backend = buffer_->backend();
-  for (const std::vector<Tensor>* tensors : {&k_, &v_}) {
-    for (const Tensor& cache : *tensors) {
-      const Tensor from = block_of(cache, copy.from), to = block_of(cache, copy.to);
-      const std::span<std::byte> bytes =
-          std::span(staging_).first(size_t(from.rows() * from.row_bytes));
-      backend.download(bytes, from);
-      backend.upload(to, bytes);
+  read_block(copy.from, staging_);
+  write_block(copy.to, staging_);
+}
+
+void KvCache::read_block(BlockId block, std::span<std::byte> into) const {
+  LM_CHECK(into.size() == block_bytes_);
+  for (size_t layer = 0; layer < k_.size(); ++layer) {
+    for (const Tensor& cache : {k_[layer], v_[layer]}) {
+      const Tensor from = block_of(cache, block);
+      const size_t n = size_t(from.rows() * from.row_bytes);
+      buffer_->backend().download(into.first(n), from);
+      into = into.subspan(n);
+    }
+  }
+}
+
+void KvCache::write_block(BlockId block, std::span<const std::byte> from) {
+  LM_CHECK(from.size() == block_bytes_);
+  for (size_t layer = 0; layer < k_.size(); ++layer) {
+    for (const Tensor& cache : {k_[layer], v_[layer]}) {
+      const Tensor to = block_of(cache, block);
+      const size_t n = size_t(to.rows() * to.row_bytes);
+      buffer_->backend().upload(to, from.first(n));
+      from = from.subspan(n);
     }
   }
 }

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <span>
 #include <vector>
 
 #include "backends/backend.h"
@@ -43,14 +44,19 @@ class KvCache {
 
   // Enqueues nothing: waits for the backend's work and copies one block of every layer.
   void copy_block(const BlockCopy& copy);
+  // The same out of and into host memory: block_bytes() of K and V, layer after layer.
+  uint64_t block_bytes() const { return block_bytes_; }
+  void read_block(BlockId block, std::span<std::byte> into) const;
+  void write_block(BlockId block, std::span<const std::byte> from);
 
  private:
   KvCache() = default;
   KvLayout layout_;
   int n_blocks_ = 0;
+  uint64_t block_bytes_ = 0;
   std::unique_ptr<Buffer> buffer_;
   std::vector<Tensor> k_, v_;
-  std::vector<std::byte> staging_;  // of the largest block of one tensor
+  std::vector<std::byte> staging_;  // [block_bytes]  of a copy
 };
 
 }  // namespace lm

@@ -10,11 +10,15 @@
 
 #include "engine/core/text.h"
 #include "engine/runtime/generation.h"
+#include "engine/runtime/kv_store.h"
 #include "engine/runtime/scheduler.h"
 #include "engine/runtime/speculation.h"
 
 namespace lm {
 namespace {
+
+constexpr std::chrono::milliseconds kSavePeriod(2);  // between looks at whether the disk keeps up
+constexpr double kFinishSeconds = 3;                 // for what is not on the disk yet at the end
 
 // One sample of a request.
 Request sample_of(const Request& request, int sample) {
@@ -47,7 +51,7 @@ using Clock = std::chrono::steady_clock;
 }  // namespace
 
 struct Engine::Impl {
-  Impl(std::unique_ptr<Instance> opened, const EngineOptions& chosen, SpeculationOptions drafts);
+  Impl(std::unique_ptr<Instance> opened, EngineOptions chosen, SpeculationOptions drafts);
 
   // Any thread.
   Result<RequestId> submit(Request request);
@@ -69,7 +73,7 @@ struct Engine::Impl {
   void count(const Timings& finished);
   void publish_totals();
 
-  const EngineOptions options;
+  const int max_waiting;
   std::unique_ptr<Instance> instance;  // outlives every table of its pool below
   std::mutex mutex;                    // of the mailbox and the totals: the next seven
   std::condition_variable wake;
@@ -80,6 +84,7 @@ struct Engine::Impl {
   int unfinished = 0;  // samples submitted that have not had their last event
   EngineTotals totals;
 
+  std::unique_ptr<KvStore> store;  // may be empty
   Scheduler scheduler;
   std::vector<std::unique_ptr<Generation>> active;  // known to the scheduler
   Speculation speculation;
@@ -88,15 +93,19 @@ struct Engine::Impl {
   std::thread thread;
 };
 
-Engine::Impl::Impl(std::unique_ptr<Instance> opened, const EngineOptions& chosen,
+Engine::Impl::Impl(std::unique_ptr<Instance> opened, EngineOptions chosen,
                    SpeculationOptions drafts)
-    : options(chosen),
+    : max_waiting(chosen.max_waiting),
       instance(std::move(opened)),
       scheduler(instance->pool(), instance->max_step_tokens() - instance->draft_rows(),
                 instance->max_seqs()),
       speculation(*instance, std::move(drafts)) {
   rows.reserve(size_t(instance->max_seqs()));
   decoding.reserve(size_t(instance->max_seqs()));
+  if (chosen.disk) {
+    store = std::make_unique<KvStore>(*instance, std::move(chosen.disk));
+    scheduler.set_source(store.get());
+  }
   thread = std::thread([this] { run(); });
 }
 
@@ -121,7 +130,7 @@ Result<RequestId> Engine::Impl::submit(Request request) {
 // All of the samples or none.
 Result<RequestId> Engine::Impl::enqueue(std::vector<std::unique_ptr<Generation>> samples) {
   const std::lock_guard lock(mutex);
-  const int n = int(samples.size()), most = instance->max_seqs() + options.max_waiting;
+  const int n = int(samples.size()), most = instance->max_seqs() + max_waiting;
   if (n > most - unfinished) {
     return Error{ErrorCode::busy, concat("expected at most ", most, " answers at once, found ",
                                          unfinished, " unfinished and ", n, " more wanted")};
@@ -155,6 +164,7 @@ void Engine::Impl::stop() {
 
 void Engine::Impl::run() {
   while (receive()) {
+    if (store) store->begin_step();
     const std::vector<PlannedRow>& plan = scheduler.next();
     if (plan.empty()) continue;
     try {
@@ -163,8 +173,10 @@ void Engine::Impl::run() {
       fail(plan, "not enough memory for the next token");
     }
     retire();
+    if (store) store->save();
     publish_totals();
   }
+  if (store) store->finish(kFinishSeconds);
 }
 
 // Takes what the world asked for; waits for it when there is nothing else to do. False: stop.
@@ -174,9 +186,15 @@ bool Engine::Impl::receive() {
   bool stop_now = false;
   {
     std::unique_lock lock(mutex);
-    wake.wait(lock, [&] {
+    const auto wanted = [&] {
       return stopping || !submitted.empty() || !cancelled.empty() || !scheduler.idle();
-    });
+    };
+    while (store && store->saving() && !wake.wait_for(lock, kSavePeriod, wanted)) {
+      lock.unlock();
+      store->save();
+      lock.lock();
+    }
+    wake.wait(lock, wanted);
     arrivals.swap(submitted);
     departures.swap(cancelled);
     stop_now = stopping;
@@ -322,11 +340,10 @@ Engine::~Engine() {
   impl_->stop();
 }
 
-std::unique_ptr<Engine> Engine::start(std::unique_ptr<Instance> instance,
-                                      const EngineOptions& options,
+std::unique_ptr<Engine> Engine::start(std::unique_ptr<Instance> instance, EngineOptions options,
                                       SpeculationOptions speculation) {
-  return std::unique_ptr<Engine>(
-      new Engine(std::make_unique<Impl>(std::move(instance), options, std::move(speculation))));
+  return std::unique_ptr<Engine>(new Engine(
+      std::make_unique<Impl>(std::move(instance), std::move(options), std::move(speculation))));
 }
 
 const Instance& Engine::instance() const {

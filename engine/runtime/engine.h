@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "engine/core/result.h"
+#include "engine/kv/disk_cache.h"
 #include "engine/runtime/drafter.h"
 #include "engine/runtime/instance.h"
 #include "engine/runtime/request.h"
@@ -12,6 +13,7 @@
 namespace lm {
 
 struct EngineOptions {
+  std::unique_ptr<DiskCache> disk;  // where blocks are kept for later programs; may be empty
   int max_waiting = 256;  // answers that may wait for their first step: more are refused as busy
 };
 
@@ -30,7 +32,7 @@ class Engine {
   // Takes the instance over. Drafts need an instance with room for them: draft_rows. They change
   // how soon tokens come, and nothing else.
   static std::unique_ptr<Engine> start(std::unique_ptr<Instance> instance,
-                                       const EngineOptions& options = {},
+                                       EngineOptions options = {},
                                        SpeculationOptions speculation = {});
   ~Engine();  // cancels what is running, then joins
 

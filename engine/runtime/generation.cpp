@@ -131,6 +131,7 @@ Timings Generation::timings() const {
   Timings t;
   t.prompt_tokens = n_prompt_;
   t.cached_tokens = std::min(n_reused, n_prompt_);
+  t.loaded_tokens = std::min(n_loaded, t.cached_tokens);
   t.generated_tokens = int(tokens.size()) - n_prompt_;
   t.steps = n_steps_;
   t.generate_steps = first_token_ ? n_steps_ - first_token_steps_ : 0;

@@ -82,6 +82,7 @@ Result<MemoryPlan> plan(const InstanceOptions& options, const gguf::File& file,
 
 struct Instance::Impl {
   gguf::File file;
+  std::vector<StampedFile> files;
   std::unique_ptr<Tokenizer> tokenizer;
   std::unique_ptr<Backend> backend;  // outlives everything below: their memory is in its room
   Model model;
@@ -155,6 +156,8 @@ Result<std::unique_ptr<Instance>> Instance::open_model(const Registry& registry,
                                                        const InstanceOptions& options) {
   LM_TRY(check_options(options));
   gguf::File file = LM_TRY(gguf::File::open(options.model_path));
+  std::vector<StampedFile> files;
+  for (const std::filesystem::path& part : file.paths()) files.push_back(LM_TRY(stamp_file(part)));
   const ModelConfig config = LM_TRY(read_config(file));
   std::unique_ptr<Tokenizer> tokenizer = LM_TRY(load_tokenizer(file, options.need_tokenizer));
   std::unique_ptr<Backend> backend = LM_TRY(registry.open(options.device, options.backend));
@@ -187,6 +190,7 @@ Result<std::unique_ptr<Instance>> Instance::open_model(const Registry& registry,
   }
   return std::unique_ptr<Instance>(new Instance(
       std::unique_ptr<Impl>(new Impl{.file = std::move(file),
+                                     .files = std::move(files),
                                      .tokenizer = std::move(tokenizer),
                                      .backend = std::move(backend),
                                      .model = std::move(model),
@@ -208,6 +212,9 @@ const ModelConfig& Instance::config() const {
 }
 const gguf::File& Instance::file() const {
   return impl_->file;
+}
+const std::vector<StampedFile>& Instance::files() const {
+  return impl_->files;
 }
 const Tokenizer* Instance::tokenizer() const {
   return impl_->tokenizer.get();
@@ -286,6 +293,15 @@ Result<std::span<float>> Instance::step(std::span<const StepRow> rows) {
 
 void Instance::copy_block(const BlockCopy& copy) {
   impl_->kv.copy_block(copy);
+}
+uint64_t Instance::block_bytes() const {
+  return impl_->kv.block_bytes();
+}
+void Instance::read_block(BlockId block, std::span<std::byte> into) const {
+  impl_->kv.read_block(block, into);
+}
+void Instance::write_block(BlockId block, std::span<const std::byte> from) {
+  impl_->kv.write_block(block, from);
 }
 
 }  // namespace lm

@@ -14,6 +14,7 @@
 #include "engine/core/result.h"
 #include "engine/core/token.h"
 #include "engine/kv/block_pool.h"
+#include "engine/kv/fingerprint.h"
 #include "engine/kv/kv_cache.h"
 #include "engine/model/model.h"
 #include "engine/runtime/step_inputs.h"
@@ -46,6 +47,7 @@ class Instance {
 
   const ModelConfig& config() const;
   const gguf::File& file() const;
+  const std::vector<StampedFile>& files() const;  // its parts, as they were when they were opened
   const Tokenizer* tokenizer() const;  // nullptr when the file has none and none was needed
   Backend& backend() const;
   BlockPool& pool() const;
@@ -65,8 +67,13 @@ class Instance {
   // in the vocabulary, context_full past n_ctx; at most max_seqs() rows, max_step_tokens() tokens
   // and max_step_logits() logits.
   Result<std::span<float>> step(std::span<const StepRow> rows);
-  // Makes one block of the pool hold what another does, before the next step.
+
+  // Makes one block of the pool hold what another does, before the next step; what a block holds,
+  // out of and into host memory: block_bytes() of it.
   void copy_block(const BlockCopy& copy);
+  uint64_t block_bytes() const;
+  void read_block(BlockId block, std::span<std::byte> into) const;
+  void write_block(BlockId block, std::span<const std::byte> from);
 
  private:
   static Result<std::unique_ptr<Instance>> open_model(const Registry& registry,

@@ -22,6 +22,7 @@ std::string_view finish_name(Finish finish);  // "stop", "length", ...
 struct Timings {
   int prompt_tokens = 0, generated_tokens = 0;
   int cached_tokens = 0;        // of the prompt, not computed again
+  int loaded_tokens = 0;        // of those, from the disk
   int steps = 0;                // forward passes that this answer was part of,
   int generate_steps = 0;       // of them after the first token
   int drafted_tokens = 0;       // guessed in advance,

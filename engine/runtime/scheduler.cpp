@@ -142,14 +142,15 @@ bool Scheduler::give_blocks(Sequence& sequence) {
 void Scheduler::plan_rows() {
   plan_.clear();
   for (Sequence* sequence : running_) {
-    reuse(*sequence);
+    const bool complete = reuse(*sequence);
     if (uncomputed(*sequence) == 1) plan_.push_back({sequence, 1, true});
+    sequence->may_prefill = complete && uncomputed(*sequence) > 1;
   }
   const size_t n_decoding = plan_.size();
   int room = max_step_tokens_ - int(n_decoding);
   if (n_decoding > 0) room = std::min(room, kChunkBesideDecoding);
   for (Sequence* sequence : running_) {
-    if (uncomputed(*sequence) == 1 || others_compute(*sequence)) continue;
+    if (!sequence->may_prefill || others_compute(*sequence)) continue;
     plan_.push_back({sequence, 0, false});
   }
   share_room(std::span(plan_).subspan(n_decoding), room);
@@ -170,21 +171,44 @@ void Scheduler::share_room(std::span<PlannedRow> prompts, int room) {
   for (PlannedRow& row : prompts) row.wants_logits = row.n_tokens == uncomputed(*row.sequence);
 }
 
-// Takes over what the cache knows behind the tokens that are computed.
-void Scheduler::reuse(Sequence& sequence) {
+// Takes over what is known behind the tokens that are computed. False: not all of it in this step.
+bool Scheduler::reuse(Sequence& sequence) {
   BlockTable& table = sequence.table;
   const bool at_block = sequence.n_computed % pool_->block_size() == 0;
-  if (uncomputed(sequence) == 1 || !at_block) return;
+  if (uncomputed(sequence) == 1 || !at_block) return true;
   table.adopt(reusable(sequence));
+  const bool complete = source_ == nullptr || load(sequence);
   int known = table.n_shared();
-  const BlockTable::Tail tail = table.adopt_tail(reusable(sequence));
-  known += tail.n_tokens;
-  if (tail.copy) {
-    pool_->share(tail.copy->from);
-    copies_.push_back(*tail.copy);
+  if (complete) {
+    const BlockTable::Tail tail = table.adopt_tail(reusable(sequence));
+    known += tail.n_tokens;
+    if (tail.copy) {
+      pool_->share(tail.copy->from);
+      copies_.push_back(*tail.copy);
+    }
   }
   if (sequence.n_preempted == 0) sequence.n_reused += known - sequence.n_computed;
   sequence.n_computed = known;
+  return complete;
+}
+
+// The same for whole blocks of the source. Each is then known to the cache.
+bool Scheduler::load(Sequence& sequence) {
+  BlockTable& table = sequence.table;
+  const int size = pool_->block_size();
+  const std::span<const TokenId> wanted = reusable(sequence);
+  while (table.n_shared() + size <= int(wanted.size())) {
+    const int index = table.n_shared() / size;
+    const BlockId last = index == 0 ? PrefixIndex::kRoot : table.blocks()[size_t(index) - 1];
+    const BlockSource::Answer answer = source_->load(
+        pool_->index().key(last), index, wanted.subspan(size_t(table.n_shared()), size_t(size)),
+        table.blocks()[size_t(index)]);
+    if (answer != BlockSource::Answer::loaded) return answer == BlockSource::Answer::missing;
+    table.publish(wanted.first(size_t(table.n_shared() + size)));
+    if (sequence.n_preempted == 0) sequence.n_loaded += size;
+    table.adopt(wanted);  // the cache may know what stands behind it
+  }
+  return true;
 }
 
 // Whether a prompt planned before it is about to compute tokens that this one could take over.

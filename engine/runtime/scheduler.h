@@ -10,6 +10,7 @@
 
 #include "engine/core/token.h"
 #include "engine/kv/block_pool.h"
+#include "engine/kv/block_source.h"
 
 namespace lm {
 
@@ -23,6 +24,8 @@ struct Sequence {
   std::vector<TokenId> tokens;  // prompt, then generated
   int n_computed = 0;           // tokens whose K and V are in the cache
   int n_reused = 0;             // tokens that it found computed when it first came to them
+  int n_loaded = 0;             // of those, the ones that came from a BlockSource
+  bool may_prefill = false;     // in this step
   int n_preempted = 0;          // how often it lost its blocks
   BlockTable table;
 };
@@ -38,6 +41,9 @@ class Scheduler {
   // max_seqs <= max_step_tokens: a step has room for one token of every running sequence.
   Scheduler(BlockPool& pool, int max_step_tokens, int max_seqs);
 
+  // Where to look for what the pool does not hold; outlives the scheduler.
+  void set_source(BlockSource* source) { source_ = source; }
+
   // Waits for its turn: one user's sequences in order of arrival, and among users the one who got
   // least goes first (start-time fair queuing: Goyal, Vin, Cheng, SIGCOMM 1996). The sequence has
   // tokens that are not computed yet, and must never need more blocks than the pool has: the caller
@@ -50,8 +56,8 @@ class Scheduler {
   // Decoding sequences first, then chunks of prefill with what is left of the step. A prompt takes
   // over what the cache knows of it, all but its last token, and waits a step for a prompt that is
   // computing the same tokens. When blocks run out, the last running sequence loses its blocks
-  // and waits to be recomputed. Empty only when idle, or when others than these sequences hold the
-  // pool's blocks. Valid until the next call.
+  // and waits to be recomputed. Empty only when idle, when others than these sequences hold the
+  // pool's blocks, or when the source wants to be asked again. Valid until the next call.
   const std::vector<PlannedRow>& next();
   // To be made before the planned rows are computed.
   const std::vector<BlockCopy>& copies() const { return copies_; }
@@ -69,7 +75,8 @@ class Scheduler {
   bool give_blocks(Sequence& sequence);
   void plan_rows();
   static void share_room(std::span<PlannedRow> prompts, int room);
-  void reuse(Sequence& sequence);
+  bool reuse(Sequence& sequence);
+  bool load(Sequence& sequence);
   bool others_compute(const Sequence& sequence) const;
   void wait(Sequence* sequence);
   void preempt_last();
@@ -77,6 +84,7 @@ class Scheduler {
   void drop_copies();
 
   BlockPool* pool_;
+  BlockSource* source_ = nullptr;
   int max_step_tokens_, max_seqs_;
   std::vector<Sequence*> waiting_;  // in order, the first one last
   std::vector<Sequence*> running_;  // in order; each has blocks for all of its tokens when planned

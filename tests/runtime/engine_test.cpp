@@ -261,7 +261,7 @@ TEST_CASE("more than may wait are refused, and taken when there is room again") 
   const ModelFile file(test::tiny_model("llama"));
   EngineOptions options;
   options.max_waiting = 2;
-  const auto engine = Engine::start(test::open(engine_options(file, 1)), options);
+  const auto engine = Engine::start(test::open(engine_options(file, 1)), std::move(options));
   std::vector<Listener> listeners(3);
   std::vector<RequestId> ids;
   for (Listener& listener : listeners) {

@@ -1,0 +1,156 @@
+#include "engine/runtime/kv_store.h"
+
+#include <algorithm>
+#include <condition_variable>
+#include <mutex>
+#include <new>
+
+#include "engine/core/text.h"
+
+namespace lm {
+namespace {
+
+// Changes with the order of operations in engine/model, as a backend's own number does with its
+// kernels': what was computed before is not what would be computed now.
+constexpr int kModelArithmetic = 1;
+
+constexpr uint64_t kMostStepBytes = uint64_t(64) << 20;  // loaded in one step
+
+// longrope turns by another table beyond the context of the first training.
+bool depends_on_context(const ModelConfig& config) {
+  return std::any_of(config.layers.begin(), config.layers.end(), [](const LayerSpec& layer) {
+    return layer.attn.rope.scaling == RopeSpec::Scaling::longrope;
+  });
+}
+
+}  // namespace
+
+std::string kv_space_text(const Instance& instance) {
+  const Backend& backend = instance.backend();
+  std::string text =
+      concat("model arithmetic ", kModelArithmetic, "; ", backend.name(), " ", backend.arithmetic(),
+             instance.weights_in_file() ? " in file" : "", "; kv ", dtype_name(instance.kv_dtype()),
+             " of ", instance.pool().block_size(), " tokens");
+  const ModelConfig& config = instance.config();
+  if (depends_on_context(config)) text += concat("; context ", instance.n_ctx());
+  for (const LayerSpec& layer : config.layers) {
+    const AttnSpec& attn = layer.attn;
+    text += concat("; ", attn.n_kv_heads, "x", attn.head_dim, " ", attn.window, " ",
+                   attn.rope.theta, " ", int(attn.rope.scaling), " ", attn.rope.factor);
+  }
+  return text;
+}
+
+struct KvStore::Shared {
+  std::mutex mutex;
+  std::condition_variable changed;
+  std::optional<Hash128> space;
+  bool decided = false;  // without a space: the file can't be read as it was
+
+  void decide(const std::optional<Hash128>& model, std::string_view text) {
+    const std::lock_guard lock(mutex);
+    if (model) space = hash128(*model, std::as_bytes(std::span(text)));
+    decided = true;
+    changed.notify_all();
+  }
+};
+
+KvStore::KvStore(Instance& instance, std::unique_ptr<DiskCache> disk)
+    : instance_(&instance), shared_(std::make_shared<Shared>()), disk_(std::move(disk)) {
+  instance.pool().index().record_whole();
+  const std::string text = kv_space_text(instance);
+  const std::vector<StampedFile>& files = instance.files();
+  if (const std::optional<Hash128> model = known_fingerprint(files, disk_->folder())) {
+    shared_->decide(model, text);
+    return;
+  }
+  disk_->run_in_background(
+      [shared = shared_, files, folder = disk_->folder(), text](const std::atomic<bool>& stopping) {
+        shared->decide(fingerprint(files, folder, stopping), text);
+      });
+}
+
+KvStore::~KvStore() = default;
+
+std::optional<Hash128> KvStore::space() {
+  if (!space_) {
+    const std::lock_guard lock(shared_->mutex);
+    space_ = shared_->space;
+    if (shared_->decided && !space_) pending_.clear();  // it will never be known
+  }
+  return space_;
+}
+
+void KvStore::begin_step() {
+  step_bytes_ = 0;
+}
+
+BlockSource::Answer KvStore::load(Hash128 parent, int index, std::span<const TokenId> tokens,
+                                  BlockId block) {
+  const std::optional<Hash128> known_space = space();
+  if (!known_space) return Answer::missing;
+  const uint64_t bytes = instance_->block_bytes();
+  if (step_bytes_ > 0 && step_bytes_ + bytes > kMostStepBytes) return Answer::later;
+  const BlockRecord record{
+      .space = *known_space, .parent = parent, .index = index, .tokens = tokens};
+  try {
+    const std::optional<DiskCache::Found> found = disk_->find(record, size_t(bytes));
+    if (!found) return Answer::missing;
+    instance_->write_block(block, found->payload);
+    step_bytes_ += bytes;
+    return Answer::loaded;
+  } catch (const std::bad_alloc&) {
+    return Answer::missing;
+  }
+}
+
+void KvStore::save() {
+  BlockPool& pool = instance_->pool();
+  pool.index().take_whole(new_blocks_);
+  for (const BlockId block : new_blocks_) {
+    if (pending_.size() == size_t(pool.n_blocks())) pending_.pop_front();  // long evicted
+    pending_.push_back({block, pool.index().key(block)});
+  }
+  const std::optional<Hash128> known_space = space();
+  if (!known_space) return;
+  while (!pending_.empty() && disk_->has_room(size_t(instance_->block_bytes()))) {
+    const Pending next = pending_.front();
+    pending_.pop_front();
+    try {
+      save(next, *known_space);
+    } catch (const std::bad_alloc&) {  // without this block: what follows it is of no use
+      pending_.clear();
+    }
+  }
+}
+
+void KvStore::save(const Pending& wanted, const Hash128& known_space) {
+  const PrefixIndex& index = instance_->pool().index();
+  const BlockId block = wanted.block;
+  const bool whole = index.n_tokens(block) == instance_->pool().block_size();
+  if (!whole || index.key(block) != wanted.key) return;
+  const BlockRecord record{.space = known_space,
+                           .parent = index.key(index.parent(block)),
+                           .index = index.index(block),
+                           .tokens = index.tokens(block)};
+  if (disk_->contains(record)) return;
+  std::vector<std::byte> payload(size_t(instance_->block_bytes()));
+  instance_->read_block(block, payload);
+  disk_->store(record, std::move(payload));
+}
+
+void KvStore::wait_for_space(Clock::time_point end) {
+  std::unique_lock lock(shared_->mutex);
+  shared_->changed.wait_until(lock, end, [&] { return shared_->decided; });
+}
+
+void KvStore::finish(double seconds) {
+  const Clock::time_point end = Clock::now() + std::chrono::duration_cast<Clock::duration>(
+                                                   std::chrono::duration<double>(seconds));
+  save();
+  if (!saving()) return;
+  wait_for_space(end);
+  for (save(); space() && saving() && Clock::now() < end; save()) disk_->flush(0.005);
+}
+
+}  // namespace lm

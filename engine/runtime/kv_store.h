@@ -1,0 +1,58 @@
+// engine/runtime/kv_store.h — carries KV blocks between an instance and a disk cache. Nothing is
+// read or written before it is known which model this is: that is found out in the background.
+#pragma once
+#include <chrono>
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "engine/kv/block_source.h"
+#include "engine/kv/disk_cache.h"
+#include "engine/runtime/instance.h"
+
+namespace lm {
+
+// Everything but the file's bytes that decides what K and V are of given tokens, as a text.
+std::string kv_space_text(const Instance& instance);
+
+class KvStore final : public BlockSource {
+ public:
+  KvStore(Instance& instance, std::unique_ptr<DiskCache> disk);
+  ~KvStore() override;
+
+  // The engine thread's. A step loads a bounded number of bytes, so that others go on meanwhile.
+  void begin_step();
+  Answer load(Hash128 parent, int index, std::span<const TokenId> tokens, BlockId block) override;
+  // Hands over what became whole since the last time, for as much as the disk keeps up with. What
+  // is evicted before that is not saved.
+  void save();
+  bool saving() const { return !pending_.empty(); }  // save() has more to do
+  // Saves the rest, for so long at most.
+  void finish(double seconds);
+
+ private:
+  struct Pending {
+    BlockId block;
+    Hash128 key;
+  };
+  struct Shared;  // with the thread that finds out which model this is
+
+  using Clock = std::chrono::steady_clock;
+
+  std::optional<Hash128> space();
+  void wait_for_space(Clock::time_point end);
+  void save(const Pending& wanted, const Hash128& space);
+
+  Instance* instance_;
+  std::shared_ptr<Shared> shared_;
+  std::unique_ptr<DiskCache> disk_;
+  std::optional<Hash128> space_;
+  uint64_t step_bytes_ = 0;
+  std::deque<Pending> pending_;
+  std::vector<BlockId> new_blocks_;
+};
+
+}  // namespace lm

@@ -1,0 +1,151 @@
+// A conversation of yesterday goes on without computing it again, to the same bits, whatever has
+// happened to the files meanwhile.
+#include <sys/stat.h>
+
+#include <fstream>
+#include <vector>
+
+#include "engine/runtime/engine.h"
+#include "engine/runtime/kv_store.h"
+#include "tests/runtime/support.h"
+
+namespace lm {
+namespace {
+
+using test::Answer;
+using test::ModelFile;
+
+InstanceOptions options_for(const std::filesystem::path& model) {
+  InstanceOptions options = test::options_for(model);
+  options.n_ctx = 256;
+  options.max_step_tokens = 48;
+  return options;
+}
+
+// An engine as a program started anew would have it; ended, it has written what it had to.
+std::unique_ptr<Engine> start(const InstanceOptions& options, const std::filesystem::path& folder) {
+  EngineOptions engine_options;
+  engine_options.disk = test::require_ok(DiskCache::open({.folder = folder}));
+  return Engine::start(test::open(options), std::move(engine_options));
+}
+
+std::vector<std::filesystem::path> block_files(const std::filesystem::path& folder) {
+  std::vector<std::filesystem::path> files;
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(folder / "kv")) {
+    if (entry.is_regular_file()) files.push_back(entry.path());
+  }
+  return files;
+}
+
+TEST_CASE("a later program loads what an earlier one computed, and goes on with the same bits") {
+  for (const char* architecture : {"llama", "gemma3", "gpt-oss"}) {
+    for (const DType kv : {DType::f32, DType::f16}) {
+      CAPTURE(architecture);
+      const ModelFile file(test::tiny_model(architecture));
+      const test::TempDir folder;
+      InstanceOptions options = options_for(file.path());
+      options.kv_dtype = kv;
+      const std::vector<TokenId> first = test::random_tokens(1, 100, 200);
+      const Answer answer =
+          test::run(*start(options, folder.path()), test::sampled_request(first, 30, 5));
+      CHECK(block_files(folder.path()).size() == 8);  // of 129 computed tokens
+
+      std::vector<TokenId> second = first;
+      second.insert(second.end(), answer.tokens.begin(), answer.tokens.end());
+      second.push_back(7);
+      const Answer restored =
+          test::run(*start(options, folder.path()), test::sampled_request(second, 20, 6));
+      const Answer expected =
+          test::run(*Engine::start(test::open(options)), test::sampled_request(second, 20, 6));
+      CHECK(restored.timings.loaded_tokens == 128);
+      CHECK(restored == expected);
+    }
+  }
+}
+
+TEST_CASE("what belongs to another model, KV type or block size is not taken") {
+  const test::TempDir folder;
+  const ModelFile file(test::tiny_model("llama"));
+  const std::vector<TokenId> prompt = test::random_tokens(1, 100, 200);
+  const InstanceOptions options = options_for(file.path());
+  test::run(*start(options, folder.path()), test::sampled_request(prompt, 2, 5));
+  const auto loaded = [&](const InstanceOptions& changed) {
+    const StampedFile model = test::require_ok(stamp_file(changed.model_path));
+    REQUIRE(fingerprint(std::span(&model, 1), folder.path(), std::atomic<bool>(false)));
+    return test::run(*start(changed, folder.path()), test::sampled_request(prompt, 2, 5))
+        .timings.loaded_tokens;
+  };
+  CHECK(loaded(options) == 96);
+  InstanceOptions changed = options;
+  changed.kv_dtype = DType::f16;
+  CHECK(loaded(changed) == 0);
+  changed = options;
+  changed.block_size = 32;
+  CHECK(loaded(changed) == 0);
+  changed = options;
+  changed.backend.isa = "scalar";
+  const bool scalar_here =
+      test::open(options)->backend().arithmetic() == test::open(changed)->backend().arithmetic();
+  CHECK(loaded(changed) == (scalar_here ? 96 : 0));
+  changed = options;
+  changed.backend.n_threads = 2;  // no bit depends on that
+  CHECK(loaded(changed) == 96);
+
+  // One byte of a weight, at the end of the file.
+  const auto other_path = file.path().parent_path() / "other.gguf";
+  std::filesystem::copy_file(file.path(), other_path);
+  changed = options_for(other_path);
+  CHECK(loaded(changed) == 96);  // the same bytes in another place
+  std::fstream bytes(other_path, std::ios::in | std::ios::out | std::ios::binary);
+  bytes.seekg(-40, std::ios::end);
+  const char byte = char(bytes.get());
+  bytes.seekp(-40, std::ios::end);
+  bytes.put(char(byte ^ 1));
+  bytes.close();
+  CHECK(loaded(changed) == 0);
+}
+
+TEST_CASE("damaged files are misses, and are replaced") {
+  const test::TempDir folder;
+  const ModelFile file(test::tiny_model("llama"));
+  const std::vector<TokenId> prompt = test::random_tokens(1, 65, 200);
+  const InstanceOptions options = options_for(file.path());
+  const Answer expected =
+      test::run(*start(options, folder.path()), test::sampled_request(prompt, 12, 5));
+  const size_t n_files = block_files(folder.path()).size();
+  REQUIRE(n_files == 4);
+  test::Random random(3);
+  for (int round = 0; round < 40; ++round) {
+    CAPTURE(round);
+    const auto path = block_files(folder.path())[random.below(n_files)];
+    const uint64_t size = std::filesystem::file_size(path);
+    if (round % 4 == 0) {
+      std::filesystem::resize_file(path, random.below(size));
+    } else {
+      std::fstream bytes(path, std::ios::in | std::ios::out | std::ios::binary);
+      const auto at = std::streamoff(random.below(round % 4 == 1 ? 200 : size));
+      bytes.seekg(at);
+      const char byte = char(bytes.get());
+      bytes.seekp(at);
+      bytes.put(char(byte ^ (1 << random.below(8))));
+    }
+    const Answer answer =
+        test::run(*start(options, folder.path()), test::sampled_request(prompt, 12, 5));
+    CHECK(answer == expected);
+    CHECK(answer.timings.loaded_tokens < 64);
+    CHECK(test::run(*start(options, folder.path()), test::sampled_request(prompt, 12, 5))
+              .timings.loaded_tokens == 64);
+  }
+}
+
+TEST_CASE("the space names what decides the bits") {
+  const ModelFile file(test::tiny_model("llama"));
+  const auto instance = test::open(options_for(file.path()));
+  const std::string text = kv_space_text(*instance);
+  CHECK(text.find("kv f32 of 16 tokens") != std::string::npos);
+  CHECK(text.find("cpu") != std::string::npos);
+  CHECK(text.find("thread") == std::string::npos);
+}
+
+}  // namespace
+}  // namespace lm
