@@ -22,9 +22,8 @@ void CacheOptions::declare(Options& options) {
 std::unique_ptr<DiskCache> CacheOptions::open(bool by_default, bool quiet) const {
   if (off || (!folder && !by_default)) return nullptr;
   DiskCacheOptions options;
-  options.folder =
-      folder ? std::filesystem::path(*folder)
-             : cache_folder(std::getenv("XDG_CACHE_HOME"), std::getenv("HOME"));
+  options.folder = folder ? std::filesystem::path(*folder)
+                          : cache_folder(std::getenv("XDG_CACHE_HOME"), std::getenv("HOME"));
   options.byte_budget = uint64_t(mebibytes) << 20;
   Result<std::unique_ptr<DiskCache>> disk = DiskCache::open(std::move(options));
   if (disk.ok()) return std::move(disk).value();

@@ -111,8 +111,8 @@ Status ChatSession::load_model() {
   }
   asker_.reset();
   asker_ = LM_TRY(Asker::open(*instance, generation_));
-  engine_ = Engine::start(std::move(instance),
-                          {.disk = generation_.cache.open(true, generation_.quiet)});
+  engine_ =
+      Engine::start(std::move(instance), {.disk = generation_.cache.open(true, generation_.quiet)});
   return ok();
 }
 

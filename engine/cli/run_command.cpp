@@ -111,8 +111,8 @@ Result<ExitStatus> RunCommand::run(const Context& context) {
   const Asker asker = LM_TRY(Asker::open(*instance, generation_));
   Request request = LM_TRY(asker.ask(messages_of(generation_.system, prompt)));
   if (verbose_) describe(*instance, request.sampling.seed);
-  const std::unique_ptr<Engine> engine =
-      Engine::start(std::move(instance), {.disk = generation_.cache.open(false, generation_.quiet)});
+  const std::unique_ptr<Engine> engine = Engine::start(
+      std::move(instance), {.disk = generation_.cache.open(false, generation_.quiet)});
   AnswerHead head{.model = instance_options.model_path.native(),
                   .seed = request.sampling.seed,
                   .prompt_tokens = int(request.prompt.size()),
