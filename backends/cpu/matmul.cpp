@@ -20,11 +20,6 @@ int64_t n_panels(const Context& context, const MatrixView& weight) {
   return (weight.m + context.kernels.lanes - 1) / context.kernels.lanes;
 }
 
-// A native matrix that is unpacked in cache: one panel at a time, for as many columns as possible.
-bool is_unpacked(const Context& context, const MatrixView& weight) {
-  return is_native(context, weight) && *native_format(weight.dtype) >= WeightFormat::iq1_S;
-}
-
 // What one piece of work computes: columns [column, column + n_columns) of panels [panel, ..).
 struct Piece {
   int64_t panel = 0;
@@ -127,11 +122,10 @@ void multiply_decoded(const Context& context, const MatmulJob& job, const Piece&
 void run_piece(const Context& context, const MatmulJob& job, int64_t panel, int panels,
                float* scratch) {
   const bool native = is_native(context, job.weight);
-  const int tile = native && !is_unpacked(context, job.weight) ? kColumnTile : kMostColumns;
   const int lanes = context.kernels.lanes;
   Piece piece{.panel = panel, .n_panels = panels, .acc = scratch};
-  for (; piece.column < job.n; piece.column += tile) {
-    piece.n_columns = int(std::min<int64_t>(tile, job.n - piece.column));
+  for (; piece.column < job.n; piece.column += kMostColumns) {
+    piece.n_columns = int(std::min<int64_t>(kMostColumns, job.n - piece.column));
     if (native) {
       multiply_native(context, job, piece);
     } else {
@@ -146,7 +140,7 @@ void run_item(const Context& context, const MatmulJob& job, int64_t item, int th
   const int64_t first = item * job.panels_per_item;
   const int panels =
       int(std::min<int64_t>(job.panels_per_item, n_panels(context, job.weight) - first));
-  if (is_native(context, job.weight) && !is_unpacked(context, job.weight)) {
+  if (is_native(context, job.weight)) {
     run_piece(context, job, first, panels, scratch);
   } else {
     for (int p = 0; p < panels; ++p) run_piece(context, job, first + p, 1, scratch);
@@ -156,8 +150,7 @@ void run_item(const Context& context, const MatmulJob& job, int64_t item, int th
 }  // namespace
 
 int64_t matmul_scratch_floats(int lanes) {
-  static_assert(kColumnTile * kPanelGroup <= kMostColumns);
-  return int64_t(kMostColumns) * lanes + kDecodedColumns + kDecodedColumns * lanes;
+  return int64_t(kMostColumns) * kPanelGroup * lanes + kDecodedColumns + kDecodedColumns * lanes;
 }
 
 MatrixView matrix_view(const Context& context, Tensor weight, int64_t index) {
@@ -206,11 +199,13 @@ void run_jobs(const Context& context, std::span<MatmulJob> jobs) {
   }
   // Pieces as large as leaves every thread a few of them.
   const int64_t fair = total_panels / (int64_t(context.pool.size()) * 4);
-  const int group = int(std::clamp<int64_t>(fair, 1, kPanelGroup));
   int64_t n_items = 0;
   for (MatmulJob& job : jobs) {
+    // Few columns leave room for the sums of more panels.
+    const int64_t most = kPanelGroup * kMostColumns / std::clamp<int64_t>(job.n, 16, kMostColumns);
+    const int64_t group = std::clamp<int64_t>(fair, 1, most);
     job.first_item = n_items;
-    job.panels_per_item = group;
+    job.panels_per_item = int(group);
     if (job.n > 0) n_items += (n_panels(context, job.weight) + group - 1) / group;
   }
   LM_CHECK(context.workspace.thread_floats >= matmul_scratch_floats(context.kernels.lanes));

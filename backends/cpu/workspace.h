@@ -9,8 +9,7 @@
 
 namespace lm::cpu {
 
-inline constexpr int kColumnTile = 16;  // columns of a matmul between two stores of its results
-inline constexpr int kPanelGroup = 4;   // panels of a weight in one piece of work
+inline constexpr int kPanelGroup = 8;        // panels of a weight in one piece of work
 inline constexpr int kDecodedColumns = 256;  // K-columns of a panel decoded to f32 at a time
 
 // Rows [first, first + n) of sequence `seq`, which share a pass over the keys.

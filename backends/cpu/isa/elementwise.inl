@@ -1,4 +1,4 @@
-// backends/cpu/isa/elementwise.inl — norms, activations, rotations and conversions of one row.
+// backends/cpu/isa/elementwise.inl — norms, activations and rotations of one row.
 // A tail shorter than a vector goes through the same arithmetic as a full one.
 
 namespace lm::cpu {
@@ -105,40 +105,6 @@ void rotate_pairs(float* x, const float* cos, const float* sin, int64_t n) {
     const float x0 = x[2 * i], x1 = x[2 * i + 1];
     x[2 * i] = x0 * cos[i] - x1 * sin[i];
     x[2 * i + 1] = x0 * sin[i] + x1 * cos[i];
-  }
-}
-
-// q = round-half-even(x · 127 / max|x|). The maximum is taken over the bits of |x|, where NaN is
-// the largest: a block with a NaN or an infinity gets d = NaN or inf and spoils its row, visibly.
-void quantize(const float* x, int64_t n, ActBlock* out) {
-  for (int64_t b = 0; b < n / 32; ++b, x += 32, ++out) {
-    I largest = i_set(0);
-    for (int i = 0; i < 32; i += kLanes) {
-      largest = i_max(largest, i_and(f_bits(f_load(x + i)), i_set(0x7FFFFFFF)));
-    }
-    const int32_t bits = i_largest(largest);
-    float amax;
-    __builtin_memcpy(&amax, &bits, 4);
-    // Below 2^-120 the factor would overflow: such a block is zero.
-    const float factor = amax > 0x1p-120f ? 127.0f / amax : 0.0f;
-    const F magic = f_set(12582912.0f);  // 1.5 · 2^23: see v_exp
-    int32_t q[32];
-    for (int i = 0; i < 32; i += kLanes) {
-      const I rounded = f_bits(f_add(f_mul(f_load(x + i), f_set(factor)), magic));
-      i_store(q + i, rounded);
-    }
-    int32_t sum_lo = 0, sum_hi = 0;
-    for (int i = 0; i < 32; ++i) {
-      out->q[i] = int8_t(uint8_t(uint32_t(q[i]) & 0xFF));
-      (i < 16 ? sum_lo : sum_hi) += out->q[i];
-    }
-    const int32_t sum = sum_lo + sum_hi;
-    out->d = amax / 127.0f;
-    out->d_sum = out->d * float(sum);
-    out->minus_sum_8 = -8 * sum;
-    out->minus_sum_128 = -128 * sum;
-    out->minus_lo_32 = -32 * sum_lo;
-    out->minus_hi_32 = -32 * sum_hi;
   }
 }
 

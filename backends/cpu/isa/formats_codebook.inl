@@ -1,39 +1,16 @@
 // backends/cpu/isa/formats_codebook.inl — formats whose weights must be looked up or taken apart:
-// the IQ code books and the ternary formats. Each unpacks a step of K to the same bytes and scales;
-// matmul_unpacked (matmul.inl) does that once for all columns. Layouts: quant/blocks.h.
+// the IQ code books and the ternary formats. Layouts: quant/blocks.h.
 
 namespace lm::cpu {
 namespace {
 
-// w = scale · (q - 64), q in 2..126, one scale for each half of a step. What the formats below are
-// unpacked to, and the layout of that in memory.
-struct FormatUnpacked : IntFormat {
-  static constexpr int kStepsPerBlock = 1, kBlockBytes = 10 * kWord;
-  struct Step {
-    I w[8];
-    F scale_lo, scale_hi;
-  };
-  static void store(const Step& s, uint8_t* block) {
-    for (int j = 0; j < 8; ++j) i_store(block + j * kWord, s.w[j]);
-    i_store(block + 8 * kWord, f_bits(s.scale_lo));
-    i_store(block + 9 * kWord, f_bits(s.scale_hi));
-  }
-  template <int>
-  static void unpack(const uint8_t* block, Step& s) {
-    for (int j = 0; j < 8; ++j) s.w[j] = i_load(block + j * kWord);
-    s.scale_lo = i_bits(i_load(block + 8 * kWord));
-    s.scale_hi = i_bits(i_load(block + 9 * kWord));
-  }
-  static F apply(const Step& s, const ActBlock& x, F acc) {
-    const F lo = f_from_i(dot_u7(i_set(2 * x.minus_lo_32), s.w, x.q));
-    const F hi = f_from_i(dot_u7(i_set(2 * x.minus_hi_32), s.w + 4, x.q + 16));
-    return f_fma(f_fma(lo, s.scale_lo, f_mul(hi, s.scale_hi)), f_set(x.d), acc);
-  }
-};
-
+// w = scale · (q - 64), q in 2..126, with one scale or one for each half of a step.
 struct CodebookFormat : IntFormat {
   static constexpr int kStepsPerBlock = 8;
-  using Step = FormatUnpacked::Step;
+  using Step = IntStep<1, Offset::by_64>;
+};
+struct TwoScaleFormat : CodebookFormat {
+  using Step = IntStep<1, Offset::by_64, 2>;
 };
 
 // Byte (16 bits) kIndex of a run of words in every lane.
@@ -92,19 +69,19 @@ struct FormatIq2_XXS : CodebookFormat {
     signed_row_of_8(kIq2XxsGrid, byte_at<1>(indices), signs, 1, s.w);
     signed_row_of_8(kIq2XxsGrid, byte_at<2>(indices), signs, 2, s.w);
     signed_row_of_8(kIq2XxsGrid, byte_at<3>(indices), signs, 3, s.w);
-    s.scale_lo = s.scale_hi = odd_scale(scaled_half(block, 0.125f), i_shr<28>(packed));
+    s.scale[0] = odd_scale(scaled_half(block, 0.125f), i_shr<28>(packed));
   }
 };
 
 // Two scales of four bits in a byte, for the halves of a step.
 template <int kSub>
-void two_scales(F d, const uint8_t* scales, FormatUnpacked::Step& s) {
+void two_scales(F d, const uint8_t* scales, TwoScaleFormat::Step& s) {
   const I both = byte_at<kSub>(scales);
-  s.scale_lo = odd_scale(d, i_and(both, i_set(15)));
-  s.scale_hi = odd_scale(d, i_shr<4>(both));
+  s.scale[0] = odd_scale(d, i_and(both, i_set(15)));
+  s.scale[1] = odd_scale(d, i_shr<4>(both));
 }
 
-struct FormatIq2_XS : CodebookFormat {
+struct FormatIq2_XS : TwoScaleFormat {
   static constexpr int kBlockBytes = 74 * kLanes;
   template <int kSub>
   static void unpack(const uint8_t* block, Step& s) {
@@ -121,7 +98,7 @@ struct FormatIq2_XS : CodebookFormat {
   }
 };
 
-struct FormatIq2_S : CodebookFormat {
+struct FormatIq2_S : TwoScaleFormat {
   static constexpr int kBlockBytes = 82 * kLanes;
   template <int kSub, int kRow>
   static void unpack_row(const uint8_t* words, I signs, Step& s) {
@@ -159,7 +136,7 @@ struct FormatIq3_XXS : CodebookFormat {
     for (int j = 0; j < 8; ++j) {
       s.w[j] = signed_bytes(gather(kIq3XxsGrid.rows, index[j]), signs, j);
     }
-    s.scale_lo = s.scale_hi = odd_scale(scaled_half(block, 0.25f), i_shr<28>(packed));
+    s.scale[0] = odd_scale(scaled_half(block, 0.25f), i_shr<28>(packed));
   }
 };
 
@@ -181,7 +158,7 @@ struct FormatIq3_S : CodebookFormat {
       s.w[j] = signed_bytes(gather(kIq3SGrid.rows, index[j]), signs, j);
     }
     const I scale = i_shr<kSub % 2 * 4>(byte_at<kSub / 2>(words + 26 * kWord));
-    s.scale_lo = s.scale_hi = odd_scale(f_load_f16(block), i_and(scale, i_set(15)));
+    s.scale[0] = odd_scale(f_load_f16(block), i_and(scale, i_set(15)));
   }
 };
 
@@ -213,11 +190,11 @@ struct FormatIq1_S : CodebookFormat {
     unpack_row<kSub, 2>(words, high, s);
     unpack_row<kSub, 3>(words, high, s);
     const I scale = i_and(i_shr<12>(high), i_set(7));
-    s.scale_lo = s.scale_hi = odd_scale(scaled_half(block, 0.125f), scale);
+    s.scale[0] = odd_scale(scaled_half(block, 0.125f), scale);
   }
 };
 
-struct FormatIq1_M : CodebookFormat {
+struct FormatIq1_M : TwoScaleFormat {
   static constexpr int kBlockBytes = 56 * kLanes;
   template <int kSub, int kRow>
   static void unpack_row(const uint8_t* words, I high, Step& s) {
@@ -242,8 +219,8 @@ struct FormatIq1_M : CodebookFormat {
     unpack_row<kSub, 3>(words, high, s);
     const F eighth = f_mul(d(words + 12 * kWord), f_set(0.125f));
     const I scales = i_shr<kSub % 2 * 6>(half_at<kSub / 2>(words + 12 * kWord));
-    s.scale_lo = odd_scale(eighth, i_and(scales, i_set(7)));
-    s.scale_hi = odd_scale(eighth, i_and(i_shr<3>(scales), i_set(7)));
+    s.scale[0] = odd_scale(eighth, i_and(scales, i_set(7)));
+    s.scale[1] = odd_scale(eighth, i_and(i_shr<3>(scales), i_set(7)));
   }
 };
 
@@ -282,7 +259,7 @@ struct FormatTq1_0 : CodebookFormat {
       digits<2>(block + 12 * kWord, 1, s.w + 6);
       digits<3>(block + 12 * kWord, 1, s.w + 7);
     }
-    s.scale_lo = s.scale_hi = f_load_f16(block + 13 * kWord);
+    s.scale[0] = f_load_f16(block + 13 * kWord);
   }
 };
 
@@ -291,7 +268,7 @@ struct FormatTq2_0 : CodebookFormat {
   template <int kSub>
   static void unpack(const uint8_t* block, Step& s) {
     for (int j = 0; j < 8; ++j) s.w[j] = i_add(two_bits<kSub>(block, j), i_set(0x3F3F3F3F));
-    s.scale_lo = s.scale_hi = f_load_f16(block + 16 * kWord);
+    s.scale[0] = f_load_f16(block + 16 * kWord);
   }
 };
 

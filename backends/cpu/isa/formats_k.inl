@@ -7,10 +7,7 @@ namespace {
 // w = d · scale · q - dmin · min; 8 sub-blocks of 32, two in each 32 bytes of nibbles.
 struct FormatQ4_K : IntFormat {
   static constexpr int kStepsPerBlock = 8, kBlockBytes = 144 * kLanes;
-  struct Step {
-    I w[8];
-    F scale, minus_min;
-  };
+  using Step = IntStep<8, Offset::none, 1, 1>;
   // The 6-bit scales and mins of 8 sub-blocks lie in 12 bytes: 0..3 in the low 6 bits of words 0
   // and 1; 4..7 have 4 bits in word 2 and their upper 2 bits on top of words 0 and 1.
   template <int kSub>
@@ -27,33 +24,29 @@ struct FormatQ4_K : IntFormat {
     }
   }
   template <int kSub>
-  static void unpack_factors(const uint8_t* block, Step& s) {
-    I scale, min;
-    unpack_scales<kSub>(block + 4 * kLanes, scale, min);
-    s.scale = f_mul(f_load_f16(block), f_from_i(scale));
-    s.minus_min = f_sub(f_set(0), f_mul(f_load_f16(block + 2 * kLanes), f_from_i(min)));
+  static void unpack_factors(const uint8_t* block, F& scale, F& floor) {
+    I q, min;
+    unpack_scales<kSub>(block + 4 * kLanes, q, min);
+    scale = f_mul(f_load_f16(block), f_from_i(q));
+    floor = f_mul(f_load_f16(block + 2 * kLanes), f_from_i(i_sub(i_set(0), min)));
   }
   template <int kSub>
   static void unpack(const uint8_t* block, Step& s) {
-    unpack_factors<kSub>(block, s);
+    unpack_factors<kSub>(block, s.scale[0], s.floor[0]);
     const uint8_t* words = block + 4 * kLanes + (3 + kSub / 2 * 8) * kWord;
     const I nibble = i_set(0x0F0F0F0F);
     for (int j = 0; j < 8; ++j)
       s.w[j] = i_and(i_shr<kSub % 2 * 4>(i_load(words + j * kWord)), nibble);
-  }
-  static F apply(const Step& s, const ActBlock& x, F acc) {
-    const F sum = f_fma(f_from_i(dot_u4(i_set(0), s.w, x.q)), f_mul(s.scale, f_set(x.d)), acc);
-    return f_fma(s.minus_min, f_set(x.d_sum), sum);
   }
 };
 
 // Q4_K with a fifth bit: bit s of byte i of qh belongs to element i of sub-block s.
 struct FormatQ5_K : IntFormat {
   static constexpr int kStepsPerBlock = 8, kBlockBytes = 176 * kLanes;
-  using Step = FormatQ4_K::Step;
+  using Step = IntStep<4, Offset::none, 1, 1>;
   template <int kSub>
   static void unpack(const uint8_t* block, Step& s) {
-    FormatQ4_K::unpack_factors<kSub>(block, s);
+    FormatQ4_K::unpack_factors<kSub>(block, s.scale[0], s.floor[0]);
     const uint8_t* high = block + 4 * kLanes + 3 * kWord;
     const uint8_t* low = high + (8 + kSub / 2 * 8) * kWord;
     for (int j = 0; j < 8; ++j) {
@@ -62,20 +55,12 @@ struct FormatQ5_K : IntFormat {
       s.w[j] = i_or(nibble, i_shl<4>(bit));
     }
   }
-  static F apply(const Step& s, const ActBlock& x, F acc) {
-    const I dot = dot_u5(i_set(0), s.w, x.q);
-    const F sum = f_fma(f_from_i(dot), f_mul(s.scale, f_set(x.d)), acc);
-    return f_fma(s.minus_min, f_set(x.d_sum), sum);
-  }
 };
 
 // w = d · scale · (q - 32); 16 sub-blocks of 16; 4 bits of q in ql, 2 in qh. A step is two of them.
 struct FormatQ6_K : IntFormat {
   static constexpr int kStepsPerBlock = 8, kBlockBytes = 210 * kLanes;
-  struct Step {
-    I w[8];
-    F d, scale_lo, scale_hi;
-  };
+  using Step = IntStep<2, Offset::by_32, 2>;
   template <int kSub>
   static void unpack(const uint8_t* block, Step& s) {
     constexpr int kHalf = kSub / 4, kQuarter = kSub % 4;
@@ -87,16 +72,9 @@ struct FormatQ6_K : IntFormat {
       s.w[j] = i_or(l, i_shl<4>(h));
     }
     const I scales = i_load(block + (48 + kSub / 2) * kWord);  // 4 signed bytes, ours are 2
-    s.scale_lo = f_from_i(i_sar<24>(i_shl<24 - kSub % 2 * 16>(scales)));
-    s.scale_hi = f_from_i(i_sar<24>(i_shl<16 - kSub % 2 * 16>(scales)));
-    s.d = f_load_f16(block + 52 * kWord);
-  }
-  static F apply(const Step& s, const ActBlock& x, F acc) {
-    const I lo = dot_u6(i_set(x.minus_lo_32), s.w, x.q);
-    const I hi = dot_u6(i_set(x.minus_hi_32), s.w + 4, x.q + 16);
-    // Exact: |scale · dot| <= 128 · 32 · 127 · 16, and two of them stay below 2^24.
-    const F dot = f_fma(f_from_i(lo), s.scale_lo, f_mul(f_from_i(hi), s.scale_hi));
-    return f_fma(dot, f_mul(s.d, f_set(x.d)), acc);
+    const F d = f_load_f16(block + 52 * kWord);
+    s.scale[0] = f_mul(d, f_from_i(i_sar<24>(i_shl<24 - kSub % 2 * 16>(scales))));
+    s.scale[1] = f_mul(d, f_from_i(i_sar<24>(i_shl<16 - kSub % 2 * 16>(scales))));
   }
 };
 
@@ -127,40 +105,29 @@ struct FormatQ3_K : IntFormat {
       const I low = two_bits<kSub>(block + 8 * kWord, j);
       s.w[j] = i_or(i_shl<3>(low), i_shl<5>(bit));
     }
-    s.scale_lo = scale<2 * kSub>(block + 24 * kWord);
-    s.scale_hi = scale<2 * kSub + 1>(block + 24 * kWord);
-    s.d = f_mul(f_load_f16(block + 27 * kWord), f_set(0.125f));
+    const F d = f_mul(f_load_f16(block + 27 * kWord), f_set(0.125f));
+    s.scale[0] = f_mul(d, scale<2 * kSub>(block + 24 * kWord));
+    s.scale[1] = f_mul(d, scale<2 * kSub + 1>(block + 24 * kWord));
   }
-  static F apply(const Step& s, const ActBlock& x, F acc) { return FormatQ6_K::apply(s, x, acc); }
 };
 
 // w = d · scale · q - dmin · min, for 16 elements; a byte holds scale (low nibble) and min.
 struct FormatQ2_K : IntFormat {
   static constexpr int kStepsPerBlock = 8, kBlockBytes = 84 * kLanes;
-  struct Step {
-    I w[8];
-    F d, dmin, scale_lo, scale_hi, min_lo, min_hi;
-  };
+  using Step = IntStep<8, Offset::none, 2, 2>;
   template <int kSub>
   static void unpack(const uint8_t* block, Step& s) {
     constexpr int kByte = kSub % 2 * 16;
     const I scales = i_load(block + kSub / 2 * kWord), nibble = i_set(15);
-    s.scale_lo = f_from_i(i_and(i_shr<kByte>(scales), nibble));
-    s.min_lo = f_from_i(i_and(i_shr<kByte + 4>(scales), nibble));
-    s.scale_hi = f_from_i(i_and(i_shr<kByte + 8>(scales), nibble));
-    s.min_hi = f_from_i(i_and(i_shr<kByte + 12>(scales), nibble));
+    const F d = f_load_f16(block + 20 * kWord);
+    const F dmin = f_load_f16(block + 20 * kWord + 2 * kLanes);
+    s.scale[0] = f_mul(d, f_from_i(i_and(i_shr<kByte>(scales), nibble)));
+    s.scale[1] = f_mul(d, f_from_i(i_and(i_shr<kByte + 8>(scales), nibble)));
+    const I min_lo = i_and(i_shr<kByte + 4>(scales), nibble);
+    const I min_hi = i_and(i_shr<kByte + 12>(scales), nibble);
+    s.floor[0] = f_mul(dmin, f_from_i(i_sub(i_set(0), min_lo)));
+    s.floor[1] = f_mul(dmin, f_from_i(i_sub(min_lo, min_hi)));
     for (int j = 0; j < 8; ++j) s.w[j] = two_bits<kSub>(block + 4 * kWord, j);
-    s.d = f_load_f16(block + 20 * kWord);
-    s.dmin = f_mul(f_load_f16(block + 20 * kWord + 2 * kLanes), f_set(1.0f / 32));
-  }
-  static F apply(const Step& s, const ActBlock& x, F acc) {
-    const F lo = f_from_i(dot_u6(i_set(0), s.w, x.q));
-    const F hi = f_from_i(dot_u6(i_set(0), s.w + 4, x.q + 16));
-    const F dot = f_fma(lo, s.scale_lo, f_mul(hi, s.scale_hi));  // exact, as are the minima below
-    const F mins = f_fma(s.min_lo, f_from_i(i_set(x.minus_lo_32)),
-                         f_mul(s.min_hi, f_from_i(i_set(x.minus_hi_32))));
-    const F d = f_set(x.d);
-    return f_fma(mins, f_mul(s.dmin, d), f_fma(dot, f_mul(s.d, d), acc));
   }
 };
 
@@ -174,11 +141,10 @@ struct FormatIq4_XS : IntFormat {
     const I low = i_and(i_shr<4 * kSub>(i_load(block + 4 * kLanes)), i_set(15));
     const I high = i_and(i_shr<2 * kSub>(i_load_u16(block + 2 * kLanes)), i_set(3));
     const I scale = i_sub(i_or(low, i_shl<4>(high)), i_set(32));
-    s.d = f_mul(f_load_f16(block), f_from_i(scale));
+    s.scale[0] = f_mul(f_load_f16(block), f_from_i(scale));
     unpack_halves(block + 4 * kLanes + (1 + 4 * kSub) * kWord, s.w);
-    for (I& w : s.w) w = lookup(kIq4Values, w);
+    for (I& w : s.w) w = lookup_signed(kIq4Values, w);
   }
-  static F apply(const Step& s, const ActBlock& x, F acc) { return FormatIq4_NL::apply(s, x, acc); }
 };
 
 }  // namespace

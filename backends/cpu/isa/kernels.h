@@ -25,16 +25,22 @@ enum class WeightFormat : uint8_t {
 inline constexpr int kWeightFormats = 28;
 inline constexpr int kMostColumns = 256;  // of one Matmul
 
+// A dot product of small integers is counted in the mantissa of this number, so that its bits are
+// kDotBias + dot and one fused multiply-add both converts and scales it: exact for |dot| < 2^22.
+inline constexpr float kDotBiasValue = 12582912.0f;  // 1.5 · 2^23
+inline constexpr int32_t kDotBias = 0x4B400000;      // its bits
+
 // 32 activations as the integer kernels read them: x[i] ≈ d · q[i], d = max|x| / 127. With them,
-// what the formats subtract: a weight stored as w + offset needs offset · Σq less.
+// what dots start from: a weight stored as w + offset needs offset · Σq less.
 struct alignas(64) ActBlock {
   float d;
-  float d_sum;            // d · Σ q: what a weight's minimum is multiplied by
-  int32_t minus_sum_8;    // -8 Σ q
-  int32_t minus_sum_128;  // -128 Σ q
-  int32_t minus_lo_32;    // -32 Σ q[0..16)
-  int32_t minus_hi_32;    // -32 Σ q[16..32)
-  int32_t unused[2];
+  float d_sum;          // d · Σ q: what a weight's minimum is multiplied by
+  float d_sum_hi;       // d · Σ q[16..32)
+  int32_t start_8;      // kDotBias - 8 Σ q
+  int32_t start_64;     // kDotBias - 64 Σ q
+  int32_t start_128;    // kDotBias - 128 Σ q
+  int32_t start_lo_32;  // kDotBias - 32 Σ q[0..16)
+  int32_t start_hi_32;  // kDotBias - 32 Σ q[16..32)
   int8_t q[32];
 };
 

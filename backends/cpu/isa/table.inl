@@ -8,7 +8,10 @@
 // Attention uses map() of elementwise.inl, too.
 #include "backends/cpu/isa/attention_scores.inl"
 #include "backends/cpu/isa/attention_values.inl"
+#include "backends/cpu/isa/quantize.inl"
 #include "backends/cpu/isa/softmax.inl"
+// What the formats unpack to.
+#include "backends/cpu/isa/steps.inl"
 // The formats before the loop over them.
 #include "backends/cpu/isa/formats.inl"
 // The K formats reuse parts of the basic ones.
@@ -26,34 +29,16 @@ constexpr Kernels kernels_named(const char* name) {
   return {
       .name = name,
       .lanes = kLanes,
-      .matmul = {matmul<FormatF32>,
-                 matmul<FormatF16>,
-                 matmul<FormatBf16>,
-                 matmul<FormatQ4_0>,
-                 matmul<FormatQ4_1>,
-                 matmul<FormatQ5_0>,
-                 matmul<FormatQ5_1>,
-                 matmul<FormatQ8_0>,
-                 matmul<FormatQ2_K>,
-                 matmul<FormatQ3_K>,
-                 matmul<FormatQ4_K>,
-                 matmul<FormatQ5_K>,
-                 matmul<FormatQ6_K>,
-                 matmul<FormatIq4_NL>,
-                 matmul<FormatIq4_XS>,
-                 matmul<FormatMxfp4>,
-                 matmul<FormatI4g<32>>,
-                 matmul<FormatI4g<64>>,
-                 matmul<FormatI4g<128>>,
-                 matmul_unpacked<FormatIq1_S>,
-                 matmul_unpacked<FormatIq1_M>,
-                 matmul_unpacked<FormatIq2_XXS>,
-                 matmul_unpacked<FormatIq2_XS>,
-                 matmul_unpacked<FormatIq2_S>,
-                 matmul_unpacked<FormatIq3_XXS>,
-                 matmul_unpacked<FormatIq3_S>,
-                 matmul_unpacked<FormatTq1_0>,
-                 matmul_unpacked<FormatTq2_0>},
+      .matmul = {matmul<FormatF32>,      matmul<FormatF16>,     matmul<FormatBf16>,
+                 matmul<FormatQ4_0>,     matmul<FormatQ4_1>,    matmul<FormatQ5_0>,
+                 matmul<FormatQ5_1>,     matmul<FormatQ8_0>,    matmul<FormatQ2_K>,
+                 matmul<FormatQ3_K>,     matmul<FormatQ4_K>,    matmul<FormatQ5_K>,
+                 matmul<FormatQ6_K>,     matmul<FormatIq4_NL>,  matmul<FormatIq4_XS>,
+                 matmul<FormatMxfp4>,    matmul<FormatI4g<32>>, matmul<FormatI4g<64>>,
+                 matmul<FormatI4g<128>>, matmul<FormatIq1_S>,   matmul<FormatIq1_M>,
+                 matmul<FormatIq2_XXS>,  matmul<FormatIq2_XS>,  matmul<FormatIq2_S>,
+                 matmul<FormatIq3_XXS>,  matmul<FormatIq3_S>,   matmul<FormatTq1_0>,
+                 matmul<FormatTq2_0>},
       .quantize = quantize,
       .rms_norm = rms_norm,
       .silu = silu,

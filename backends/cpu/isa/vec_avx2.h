@@ -12,6 +12,9 @@ namespace {
 
 constexpr int kLanes = 8;
 constexpr int kMaxColumns = 4;
+constexpr int kIntTilePanels = 1, kIntTileColumns = 4;
+constexpr int kFloatTilePanels = 2, kFloatTileColumns = 6;
+constexpr int64_t kUnpackedBytes = 16 << 10;
 using F = __m256;
 using I = __m256i;
 
@@ -151,6 +154,18 @@ inline int32_t i_largest(I a) {
   s = _mm_max_epi32(s, _mm_shuffle_epi32(s, _MM_SHUFFLE(2, 3, 0, 1)));
   return _mm_cvtsi128_si32(s);
 }
+inline int32_t i_sum(I a) {
+  __m128i s = _mm_add_epi32(_mm256_castsi256_si128(a), _mm256_extracti128_si256(a, 1));
+  s = _mm_add_epi32(s, _mm_shuffle_epi32(s, _MM_SHUFFLE(1, 0, 3, 2)));
+  s = _mm_add_epi32(s, _mm_shuffle_epi32(s, _MM_SHUFFLE(2, 3, 0, 1)));
+  return _mm_cvtsi128_si32(s);
+}
+inline void i_store_low_bytes(void* p, I a) {
+  const __m128i low = _mm_set1_epi32(0x0C080400);
+  const __m128i first = _mm_shuffle_epi8(_mm256_castsi256_si128(a), low);
+  const __m128i second = _mm_shuffle_epi8(_mm256_extracti128_si256(a, 1), low);
+  _mm_storel_epi64(static_cast<__m128i*>(p), _mm_unpacklo_epi32(first, second));
+}
 
 inline I i_load_pairs(const void* p) {
   return _mm256_cvtepi8_epi16(_mm_loadu_si128(static_cast<const __m128i*>(p)));
@@ -163,76 +178,73 @@ inline I dot_pairs(I acc, I a, I b) {
 #endif
 }
 
-// Four activations in every lane.
-inline I words_of(const int8_t* x) {
+inline I i_set4(const int8_t* x) {
   int32_t word;
   __builtin_memcpy(&word, x, 4);
   return _mm256_set1_epi32(word);
 }
+inline F scaled_dot(I dot, F scale, F unbias) {
+  return f_fma(i_bits(dot), scale, unbias);
+}
 
 #if defined(LM_AVX_VNNI)
-inline I dot_words(I acc, I w, const int8_t* x) {
-  return _mm256_dpbusd_avx_epi32(acc, w, words_of(x));
-}
-inline I dot_u4(I acc, const I* w, const int8_t* x) {
-  for (int j = 0; j < 8; ++j) acc = dot_words(acc, w[j], x + 4 * j);
-  return acc;
-}
-// dpbusd wants unsigned weights: w + 128 instead, and 128 Σx less.
-inline I dot_s8(const I* w, const ActBlock& x) {
-  const I flip = _mm256_set1_epi8(int8_t(-128));
-  I acc = i_set(x.minus_sum_128);
-  for (int j = 0; j < 8; ++j) acc = dot_words(acc, _mm256_xor_si256(w[j], flip), x.q + 4 * j);
-  return acc;
-}
-inline I dot_u6(I acc, const I* w, const int8_t* x) {
-  for (int j = 0; j < 4; ++j) acc = dot_words(acc, w[j], x + 4 * j);
-  return acc;
-}
-inline I dot_u7(I acc, const I* w, const int8_t* x) {
-  return dot_u6(acc, w, x);
-}
 inline I dot_step(I acc, I w, const int8_t* x) {
-  return dot_words(acc, w, x);
+  return _mm256_dpbusd_avx_epi32(acc, w, i_set4(x));
+}
+template <int>
+struct Dot {
+  I sum;
+  void start(I s) { sum = s; }
+  template <int>
+  void add(I w, I x) {
+    sum = _mm256_dpbusd_avx_epi32(sum, w, x);
+  }
+  I end() const { return sum; }
+};
+// dpbusd wants unsigned weights: w + 128 instead, and 128 Σx less.
+inline I signed_weights(I w) {
+  return _mm256_xor_si256(w, _mm256_set1_epi8(int8_t(-128)));
+}
+inline I start_signed(const ActBlock& x) {
+  return i_set(x.start_128);
 }
 #else
 inline I dot_step(I acc, I w, const int8_t* x) {
-  return _mm256_add_epi16(acc, _mm256_maddubs_epi16(w, words_of(x)));
+  return _mm256_add_epi16(acc, _mm256_maddubs_epi16(w, i_set4(x)));
 }
-inline I widen_pairs(I a) {
-  return _mm256_madd_epi16(a, _mm256_set1_epi16(1));
-}
-// 16-bit sums stay exact: 8 · 2 · 15 · 127 = 30480 < 2^15.
-inline I dot_u4(I acc, const I* w, const int8_t* x) {
-  I sum = _mm256_setzero_si256();
-  for (int j = 0; j < 8; ++j) {
-    sum = _mm256_add_epi16(sum, _mm256_maddubs_epi16(w[j], words_of(x + 4 * j)));
+// 16-bit sums of pairs: a word's two are at most 2 · (2^bits - 1) · 127, so that kExact words stay
+// below 2^15: 8 of 4 bits, 4 of 5, 2 of 6, 1 of 7 (up to 126).
+template <int kExact>
+struct Dot {
+  I sum, pairs;
+  void start(I s) { sum = s; }
+  template <int kWord>
+  void add(I w, I x) {
+    const I products = _mm256_maddubs_epi16(w, x);
+    pairs = kWord % kExact == 0 ? products : _mm256_add_epi16(pairs, products);
+    if (kWord % kExact == kExact - 1) {
+      sum = _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+    }
   }
-  return i_add(acc, widen_pairs(sum));
-}
+  I end() const { return sum; }
+};
 // |w| times sign(w) x: a pair is at most 2 · 128 · 127 = 32512 < 2^15.
-inline I dot_s8(const I* w, const ActBlock& x) {
-  I acc = _mm256_setzero_si256();
-  for (int j = 0; j < 8; ++j) {
-    const I signed_x = _mm256_sign_epi8(words_of(x.q + 4 * j), w[j]);
-    acc = _mm256_add_epi32(acc, widen_pairs(_mm256_maddubs_epi16(_mm256_abs_epi8(w[j]), signed_x)));
+template <>
+struct Dot<0> {
+  I sum;
+  void start(I s) { sum = s; }
+  template <int>
+  void add(I w, I x) {
+    const I products = _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(x, w));
+    sum = _mm256_add_epi32(sum, _mm256_madd_epi16(products, _mm256_set1_epi16(1)));
   }
-  return acc;
+  I end() const { return sum; }
+};
+inline I signed_weights(I w) {
+  return w;
 }
-// Two 16-bit sums stay exact: 2 · 2 · 63 · 127 = 32004 < 2^15.
-inline I dot_u6(I acc, const I* w, const int8_t* x) {
-  const auto pair = [&](int j) {
-    return _mm256_add_epi16(_mm256_maddubs_epi16(w[j], words_of(x + 4 * j)),
-                            _mm256_maddubs_epi16(w[j + 1], words_of(x + 4 * j + 4)));
-  };
-  return i_add(acc, i_add(widen_pairs(pair(0)), widen_pairs(pair(2))));
-}
-// One stays exact: 2 · 126 · 127 = 32004.
-inline I dot_u7(I acc, const I* w, const int8_t* x) {
-  for (int j = 0; j < 4; ++j) {
-    acc = i_add(acc, widen_pairs(_mm256_maddubs_epi16(w[j], words_of(x + 4 * j))));
-  }
-  return acc;
+inline I start_signed(const ActBlock&) {
+  return i_set(kDotBias);
 }
 #endif
 
@@ -250,9 +262,9 @@ inline I spread_bits(I bits, int j) {
 inline I gather(const void* table, I index) {
   return _mm256_i32gather_epi32(static_cast<const int*>(table), index, 4);
 }
-inline I lookup(const int8_t* table, I index) {
+inline I lookup_signed(const int8_t* table, I index) {
   const __m128i entries = _mm_loadu_si128(reinterpret_cast<const __m128i*>(table));
-  return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(entries), index);
+  return _mm256_shuffle_epi8(signed_weights(_mm256_broadcastsi128_si256(entries)), index);
 }
 
 }  // namespace

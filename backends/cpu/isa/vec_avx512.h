@@ -11,6 +11,9 @@ namespace {
 
 constexpr int kLanes = 16;
 constexpr int kMaxColumns = 8;
+constexpr int kIntTilePanels = 2, kIntTileColumns = 6;
+constexpr int kFloatTilePanels = 4, kFloatTileColumns = 6;
+constexpr int64_t kUnpackedBytes = 24 << 10;
 using F = __m512;
 using I = __m512i;
 
@@ -141,6 +144,12 @@ inline I i_sar(I a) {
 inline int32_t i_largest(I a) {
   return _mm512_reduce_max_epi32(a);
 }
+inline int32_t i_sum(I a) {
+  return _mm512_reduce_add_epi32(a);
+}
+inline void i_store_low_bytes(void* p, I a) {
+  _mm_storeu_si128(static_cast<__m128i*>(p), _mm512_cvtepi32_epi8(a));
+}
 
 inline I i_load_pairs(const void* p) {
   return _mm512_cvtepi8_epi16(_mm256_loadu_si256(static_cast<const __m256i*>(p)));
@@ -149,32 +158,33 @@ inline I dot_pairs(I acc, I a, I b) {
   return _mm512_dpwssd_epi32(acc, a, b);
 }
 
-// acc + Σ over the 4 bytes of each lane: unsigned weight times signed activation.
-inline I dot_words(I acc, I w, const int8_t* x) {
+inline I i_set4(const int8_t* x) {
   int32_t word;
   __builtin_memcpy(&word, x, 4);
-  return _mm512_dpbusd_epi32(acc, w, _mm512_set1_epi32(word));
+  return _mm512_set1_epi32(word);
 }
 inline I dot_step(I acc, I w, const int8_t* x) {
-  return dot_words(acc, w, x);
+  return _mm512_dpbusd_epi32(acc, w, i_set4(x));
 }
-inline I dot_u4(I acc, const I* w, const int8_t* x) {
-  for (int j = 0; j < 8; ++j) acc = dot_words(acc, w[j], x + 4 * j);
-  return acc;
-}
+template <int>
+struct Dot {
+  I sum;
+  void start(I s) { sum = s; }
+  template <int>
+  void add(I w, I x) {
+    sum = _mm512_dpbusd_epi32(sum, w, x);
+  }
+  I end() const { return sum; }
+};
 // dpbusd wants unsigned weights: w + 128 instead, and 128 Σx less.
-inline I dot_s8(const I* w, const ActBlock& x) {
-  const I flip = _mm512_set1_epi8(int8_t(-128));
-  I acc = i_set(x.minus_sum_128);
-  for (int j = 0; j < 8; ++j) acc = dot_words(acc, _mm512_xor_si512(w[j], flip), x.q + 4 * j);
-  return acc;
+inline I signed_weights(I w) {
+  return _mm512_xor_si512(w, _mm512_set1_epi8(int8_t(-128)));
 }
-inline I dot_u6(I acc, const I* w, const int8_t* x) {
-  for (int j = 0; j < 4; ++j) acc = dot_words(acc, w[j], x + 4 * j);
-  return acc;
+inline I start_signed(const ActBlock& x) {
+  return i_set(x.start_128);
 }
-inline I dot_u7(I acc, const I* w, const int8_t* x) {
-  return dot_u6(acc, w, x);
+inline F scaled_dot(I dot, F scale, F unbias) {
+  return f_fma(i_bits(dot), scale, unbias);
 }
 
 // The bytes whose bit is set: byte b of a lane has bit 4j + b.
@@ -194,9 +204,9 @@ inline I spread_bits(I bits, int j) {
 inline I gather(const void* table, I index) {
   return _mm512_i32gather_epi32(index, table, 4);
 }
-inline I lookup(const int8_t* table, I index) {
+inline I lookup_signed(const int8_t* table, I index) {
   const __m128i entries = _mm_loadu_si128(reinterpret_cast<const __m128i*>(table));
-  return _mm512_shuffle_epi8(_mm512_broadcast_i32x4(entries), index);
+  return _mm512_shuffle_epi8(signed_weights(_mm512_broadcast_i32x4(entries)), index);
 }
 
 }  // namespace

@@ -12,7 +12,12 @@ namespace lm::cpu {
 namespace {
 
 constexpr int kLanes = 1;
-constexpr int kMaxColumns = 4;  // columns that a matmul kernel carries at once
+constexpr int kMaxColumns = 4;  // columns that a kernel carries at once
+// More are multiplied by unpacked weights: panels × columns in registers, and bytes of weights
+// unpacked at a time, half of a first-level cache.
+constexpr int kIntTilePanels = 1, kIntTileColumns = 4;
+constexpr int kFloatTilePanels = 1, kFloatTileColumns = 4;
+constexpr int64_t kUnpackedBytes = 16 << 10;
 using F = float;
 using I = uint32_t;
 
@@ -149,6 +154,15 @@ inline I i_sar(I a) {
 inline int32_t i_largest(I a) {
   return int32_t(a);
 }
+inline int32_t i_sum(I a) {
+  return int32_t(a);
+}
+inline void i_store_low_bytes(void* p, I a) {  // one byte a lane
+  *static_cast<uint8_t*>(p) = uint8_t(a & 0xFF);
+}
+inline I i_set4(const int8_t* x) {  // four bytes in every lane
+  return i_load(x);
+}
 
 // Two bytes a lane as two 16-bit numbers; acc + Σ over the pairs of each lane, both signed.
 inline I i_load_pairs(const void* p) {
@@ -175,25 +189,32 @@ inline int32_t dot4_signed(I w, const int8_t* x) {
 inline I dot_step(I acc, I w, const int8_t* x) {
   return acc + I(dot4_unsigned(w, x));
 }
-// acc + 8 words (32 weights) of 4 bits; 8 words of signed bytes; acc + 4 words (16) of 6 bits.
-inline I dot_u4(I acc, const I* w, const int8_t* x) {
-  int32_t sum = int32_t(acc);
-  for (int j = 0; j < 8; ++j) sum += dot4_unsigned(w[j], x + 4 * j);
-  return I(sum);
+// Σ of four weights (a word) times four activations, on top of `start`, whose bits are kDotBias and
+// an integer. kExact says how many words' products a 16-bit sum holds exactly, for instruction sets
+// that have no wider one; 0: signed weights.
+template <int kExact>
+struct Dot {
+  I sum;
+  void start(I s) { sum = s; }
+  template <int>
+  void add(I w, I x) {
+    int8_t q[4];
+    __builtin_memcpy(q, &x, 4);
+    sum += I(kExact == 0 ? dot4_signed(w, q) : dot4_unsigned(w, q));
+  }
+  I end() const { return sum; }
+};
+// How signed weights are stored and what their dot starts from.
+inline I signed_weights(I w) {
+  return w;
 }
-inline I dot_s8(const I* w, const ActBlock& x) {
-  int32_t sum = 0;
-  for (int j = 0; j < 8; ++j) sum += dot4_signed(w[j], x.q + 4 * j);
-  return I(sum);
+inline I start_signed(const ActBlock&) {
+  return i_set(kDotBias);
 }
-inline I dot_u6(I acc, const I* w, const int8_t* x) {
-  int32_t sum = int32_t(acc);
-  for (int j = 0; j < 4; ++j) sum += dot4_unsigned(w[j], x + 4 * j);
-  return I(sum);
-}
-// Likewise 4 words (16) of 1..126.
-inline I dot_u7(I acc, const I* w, const int8_t* x) {
-  return dot_u6(acc, w, x);
+// (dot - kDotBias) · scale, rounded once. `unbias` is -kDotBiasValue · scale: exact, as the bias is
+// 3 · 2^22 and scales are products of an f16 and a small integer.
+inline F scaled_dot(I dot, F scale, F) {
+  return float(int32_t(dot) - kDotBias) * scale;
 }
 
 // 0xFF, or 0x10, in byte b where bit 4j + b of the lane is set.
@@ -211,8 +232,8 @@ inline I gather(const void* table, I index) {
   __builtin_memcpy(&word, static_cast<const uint8_t*>(table) + size_t(index) * 4, 4);
   return word;
 }
-// The table's entry for each byte, an index 0..15.
-inline I lookup(const int8_t* table, I index) {
+// The table's entry for each byte, an index 0..15: weights, stored as signed_weights says.
+inline I lookup_signed(const int8_t* table, I index) {
   I entries = 0;
   for (int b = 0; b < 4; ++b) {
     entries |= I(uint8_t(table[(index >> (8 * b)) & 15])) << (8 * b);

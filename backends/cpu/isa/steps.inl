@@ -1,0 +1,124 @@
+// backends/cpu/isa/steps.inl — a step of K, unpacked for kLanes rows, and how a tile of panels ×
+// columns adds it. Every format (formats*.inl) unpacks to one of two kinds of step, so that one
+// loop multiplies them all, and one column goes through the same arithmetic as five hundred.
+
+namespace lm::cpu {
+namespace {
+
+// f(Index<0>), f(Index<1>), ...: the loops over registers, which must not stay loops.
+template <int kValue>
+struct Index {
+  static constexpr int value = kValue;
+  constexpr operator int() const { return kValue; }  // NOLINT(google-explicit-constructor)
+};
+template <int kCount, int kFirst = 0, class Function>
+[[gnu::always_inline]] inline void unroll(const Function& f) {
+  if constexpr (kFirst < kCount) {
+    f(Index<kFirst>());
+    unroll<kCount, kFirst + 1>(f);
+  }
+}
+
+// One k of a weight of numbers.
+struct FloatStep {
+  using Column = float;
+  static constexpr int kTilePanels = kFloatTilePanels, kTileColumns = kFloatTileColumns;
+  F w;
+  void finish() {}
+};
+
+// What is subtracted from each unsigned weight; `sign`: nothing, the weights are signed bytes.
+enum class Offset { none, by_8, by_16, by_32, by_64, sign };
+
+// 32 of K: w = scale · (q - offset) + floor. The halves may have scales and floors of their own.
+// kExact: how many words' products a 16-bit sum holds exactly (see Dot).
+template <int kExact_, Offset kOffset_, int kScales_ = 1, int kFloors_ = 0>
+struct IntStep {
+  using Column = ActBlock;
+  static constexpr int kTilePanels = kIntTilePanels, kTileColumns = kIntTileColumns;
+  static constexpr int kExact = kExact_, kScales = kScales_, kFloors = kFloors_;
+  static constexpr Offset kOffset = kOffset_;
+  I w[8];
+  F scale[kScales];
+  F unbias[kScales];                    // -kDotBias · scale
+  F floor[kFloors == 0 ? 1 : kFloors];  // of all; what the second half's is above the first's
+  void finish() {
+    for (int i = 0; i < kScales; ++i) unbias[i] = f_mul(scale[i], f_set(-kDotBiasValue));
+  }
+};
+
+// Twice what a start subtracts.
+inline int32_t doubled(int32_t start) {
+  return start + (start - kDotBias);
+}
+
+// What the dot of a step (or of its half) starts from.
+template <class Step, int kHalf>
+I dot_start(const ActBlock& x) {
+  if constexpr (Step::kOffset == Offset::none) return i_set(kDotBias);
+  if constexpr (Step::kOffset == Offset::by_8) return i_set(x.start_8);
+  if constexpr (Step::kOffset == Offset::by_16) return i_set(doubled(x.start_8));
+  if constexpr (Step::kOffset == Offset::sign) return start_signed(x);
+  const int32_t half_32 = kHalf == 0 ? x.start_lo_32 : x.start_hi_32;
+  if constexpr (Step::kOffset == Offset::by_32) return i_set(half_32);
+  return i_set(Step::kScales == 1 ? x.start_64 : doubled(half_32));
+}
+
+// The part of add_step that half kHalf of the steps makes.
+template <int kHalf, class Step, int kPanels, int kColumns>
+[[gnu::always_inline]] inline void add_dots(const Step* s, int64_t stride,
+                                            const ActBlock* const (&x)[kColumns], int64_t i,
+                                            F (&acc)[kPanels][kColumns]) {
+  constexpr int kWords = 8 / Step::kScales;
+  Dot<(Step::kExact < kWords ? Step::kExact : kWords)> dot[kPanels][kColumns];
+  unroll<kColumns>([&](auto c) {
+    unroll<kPanels>([&](auto p) { dot[p][c].start(dot_start<Step, kHalf>(x[c][i])); });
+  });
+  unroll<kWords>([&](auto word) {
+    constexpr int kWordOfStep = kHalf * kWords + word.value;
+    I w[kPanels];
+    unroll<kPanels>([&](auto p) { w[p] = s[p * stride].w[kWordOfStep]; });
+    unroll<kColumns>([&](auto c) {
+      const I activations = i_set4(x[c][i].q + 4 * kWordOfStep);
+      unroll<kPanels>([&](auto p) { dot[p][c].template add<word.value>(w[p], activations); });
+    });
+  });
+  unroll<kColumns>([&](auto c) {
+    const F d = f_set(x[c][i].d);
+    unroll<kPanels>([&](auto p) {
+      const Step& step = s[p * stride];
+      const F sum = scaled_dot(dot[p][c].end(), step.scale[kHalf], step.unbias[kHalf]);
+      acc[p][c] = f_fma(sum, d, acc[p][c]);
+    });
+  });
+  if constexpr (kHalf + 1 < Step::kScales) {
+    add_dots<kHalf + 1>(s, stride, x, i, acc);
+  }
+}
+
+// acc[p][c] += step p · x_c[i], for steps `stride` apart.
+template <class Step, int kPanels, int kColumns>
+[[gnu::always_inline]] inline void add_step(const Step* s, int64_t stride,
+                                            const ActBlock* const (&x)[kColumns], int64_t i,
+                                            F (&acc)[kPanels][kColumns]) {
+  add_dots<0>(s, stride, x, i, acc);
+  unroll<Step::kFloors>([&](auto f) {
+    unroll<kColumns>([&](auto c) {
+      const F sum = f_set(f == 0 ? x[c][i].d_sum : x[c][i].d_sum_hi);
+      unroll<kPanels>([&](auto p) { acc[p][c] = f_fma(s[p * stride].floor[f], sum, acc[p][c]); });
+    });
+  });
+}
+
+template <int kPanels, int kColumns>
+[[gnu::always_inline]] inline void add_step(const FloatStep* s, int64_t stride,
+                                            const float* const (&x)[kColumns], int64_t i,
+                                            F (&acc)[kPanels][kColumns]) {
+  unroll<kColumns>([&](auto c) {
+    const F v = f_set(x[c][i]);
+    unroll<kPanels>([&](auto p) { acc[p][c] = f_fma(s[p * stride].w, v, acc[p][c]); });
+  });
+}
+
+}  // namespace
+}  // namespace lm::cpu
