@@ -184,8 +184,9 @@ class Backend {
   virtual void moe_ffn(const MoeFfn& op) = 0;
   virtual void add(Tensor a, Tensor b, Tensor out) = 0;                // elementwise; out may be a
   virtual void gather_rows(Tensor x, Tensor row_ids, Tensor out) = 0;  // row_ids i32 [rows of out]
-  // out[r][j] = x[r][columns[j]], columns i32 [cols of out]: the input of a matrix whose columns
-  // are stored in another order (GPTQ's act-order). out may not be x.
+  // out[r][j] = x[r][columns[j]], columns i32 [cols of out], each a column of x (checked when they
+  // were loaded): the input of a matrix whose columns are stored in another order (GPTQ's
+  // act-order). out may not be x.
   virtual void gather_columns(Tensor x, Tensor columns, Tensor out) = 0;
 
   // Fusions. The default body spells the meaning in the calls above; a device may override for

@@ -209,6 +209,10 @@ const TensorInfo* File::tensor(std::string_view name) const {
   return find(impl_->header.tensors, name);
 }
 
+void File::release() const {
+  for (const MappedFile& map : impl_->maps) map.release(map.bytes());
+}
+
 std::string_view File::metadata(std::string_view key) const {
   const auto at = impl_->header.metadata.find(key);
   return at == impl_->header.metadata.end() ? std::string_view() : std::string_view(at->second);

@@ -55,6 +55,9 @@ class File {
   const TensorInfo* tensor(std::string_view name) const;  // nullptr when absent; O(log n)
   std::string_view metadata(std::string_view key) const;  // "__metadata__"; empty when absent
 
+  // Gives the memory of all mappings back; who reads them again reads the disk.
+  void release() const;
+
  private:
   struct Impl;
   explicit File(std::shared_ptr<const Impl> impl) : impl_(std::move(impl)) {}

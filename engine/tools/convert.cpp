@@ -130,12 +130,15 @@ std::string describe_source(const hf::PlannedTensor& tensor) {
   return std::string(dtype_name(tensor.source.stored));
 }
 
+// What was read stays in memory until it is given back: after this many bytes.
+constexpr uint64_t kReleaseBytes = uint64_t{256} << 20;
+
 Status write_file(const ConvertOptions& options, const std::vector<hf::PlannedTensor>& tensors,
-                  gguf::Writer& writer, ConvertReport& report) {
+                  const safetensors::File& source, gguf::Writer& writer, ConvertReport& report) {
   for (const hf::PlannedTensor& tensor : tensors)
     LM_TRY(writer.add_tensor(tensor.name, tensor.type, tensor.dims));
   const uint64_t total = report.tensor_bytes;
-  uint64_t done = 0;
+  uint64_t done = 0, released = 0;
   return writer.write(options.out, [&](size_t i, const gguf::Writer::Sink& sink) -> Status {
     const auto counted = [&](std::span<const std::byte> bytes) -> Status {
       if (options.stop && options.stop()) {
@@ -154,6 +157,10 @@ Status write_file(const ConvertOptions& options, const std::vector<hf::PlannedTe
     hf::ConversionError error;
     LM_TRY(hf::stream_tensor(tensor.source, tensor.type, tensor.recoding,
                              entry.exact ? nullptr : &error, counted));
+    if (done - released >= kReleaseBytes) {
+      source.release();
+      released = done;
+    }
     entry.exact = error.exact;
     entry.largest_error = error.largest;
     entry.relative_rms_error = error.relative_rms();
@@ -201,8 +208,8 @@ Result<ConvertReport> convert(const ConvertOptions& options) {
     hf::write_vocab(vocab, writer);
   }
   write_provenance(quantization, json, tensors, folded, writer);
-  LM_TRY(write_file(options, tensors, writer, report));
-  LM_TRY(hf::check_written(options.out, tensors, options.verify, options.stop, report));
+  LM_TRY(write_file(options, tensors, file, writer, report));
+  LM_TRY(hf::check_written(options.out, file, tensors, options.verify, options.stop, report));
   return report;
 }
 

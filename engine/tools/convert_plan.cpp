@@ -86,6 +86,12 @@ bool is_mxfp4(Transform t) {
   return t == Transform::mxfp4 || t == Transform::mxfp4_even || t == Transform::mxfp4_odd;
 }
 
+// GPTQ's writer adds biases of zeros to modules that have none.
+bool is_zero_bias(const Info& info) {
+  return info.name.ends_with(".bias") &&
+         std::ranges::all_of(info.bytes, [](std::byte b) { return b == std::byte{0}; });
+}
+
 // The folder's tensors under the names that the rules use.
 class Inputs {
  public:
@@ -101,6 +107,11 @@ class Inputs {
     return info;
   }
   Status check_all_used() const;
+  // A bias of zeros where the family may do without.
+  bool says_nothing(const std::string& name) const {
+    const Info* info = find(name);
+    return quantized_ && info != nullptr && is_zero_bias(*info);
+  }
   bool tied() const { return tied_; }  // by the config or by the tensors' own file
   size_t n_other_towers() const { return n_other_towers_; }
   size_t n_of_activations() const { return n_of_activations_; }
@@ -110,15 +121,9 @@ class Inputs {
 
   std::unordered_map<std::string, const Info*> by_name_;
   std::unordered_set<const Info*> used_;
-  bool tied_ = false;
+  bool tied_ = false, quantized_ = false;
   size_t n_other_towers_ = 0, n_of_activations_ = 0;
 };
-
-// GPTQ's writer adds biases of zeros to modules that have none.
-bool is_zero_bias(const Info& info) {
-  return info.name.ends_with(".bias") &&
-         std::ranges::all_of(info.bytes, [](std::byte b) { return b == std::byte{0}; });
-}
 
 // "language_model.model.x" and "model.language_model.x" are "model.x" of the text model.
 std::string canonical(std::string_view name, bool nested) {
@@ -131,7 +136,7 @@ std::string canonical(std::string_view name, bool nested) {
 
 Status Inputs::index(const Config& config, const Quantization& quantization,
                      const safetensors::File& file) {
-  const bool quantized = quantization.layout != Quantization::Layout::none;
+  quantized_ = quantization.layout != Quantization::Layout::none;
   const auto any = [](std::span<const std::string_view> list, const auto& matches) {
     return std::ranges::any_of(list, matches);
   };
@@ -143,12 +148,11 @@ Status Inputs::index(const Config& config, const Quantization& quantization,
       ++n_other_towers_;
       continue;
     }
-    if (quantized &&
+    if (quantized_ &&
         any(kActivationSuffixes, [&](std::string_view s) { return name.ends_with(s); })) {
       ++n_of_activations_;
       continue;
     }
-    if (quantized && is_zero_bias(info)) continue;
     if (!by_name_.emplace(canonical(name, config.family->nested), &info).second) {
       return Error{ErrorCode::bad_file, concat("expected each tensor once, found ", printable(name),
                                                " under two names")};
@@ -176,7 +180,7 @@ void Inputs::resolve_tied() {
 
 Status Inputs::check_all_used() const {
   for (const auto& [name, info] : by_name_) {
-    if (used_.contains(info)) continue;
+    if (used_.contains(info) || (quantized_ && is_zero_bias(*info))) continue;
     return Error{ErrorCode::unsupported,
                  concat("expected only tensors of the family that config.json names, found ",
                         printable(info->name), " ", shape_text(info->shape))};
@@ -408,6 +412,7 @@ Status Planner::apply(const TensorRule& rule, int64_t layer) {
   std::string to = with_number(rule.to, "{L}", layer);
   if (names_.contains(to)) return ok();  // an earlier rule made it
   const std::string from = with_number(rule.from, "{L}", layer);
+  if (rule.optional && inputs_.says_nothing(from)) return ok();
   PlannedTensor tensor;
   if (!LM_TRY(gather(rule, from, tensor.source, tensor.dims))) {
     if (rule.optional || (from == kOutput && inputs_.tied())) return ok();

@@ -10,6 +10,9 @@
 namespace lm::hf {
 namespace {
 
+// Tensors of this size give the memory of what they were compared with back.
+constexpr size_t kLargeTensor = size_t{64} << 20;
+
 Status compare_numbers(const PlannedTensor& tensor, const gguf::TensorInfo& written,
                        const ConvertedTensor& entry) {
   const TensorSource& source = tensor.source;
@@ -31,8 +34,9 @@ Status compare_numbers(const PlannedTensor& tensor, const gguf::TensorInfo& writ
                       entry.largest_error, " at most, found ", error.largest)};
 }
 
-Status check_all(const std::filesystem::path& path, const std::vector<PlannedTensor>& tensors,
-                 bool compare, const std::function<bool()>& stop, ConvertReport& report) {
+Status check_all(const std::filesystem::path& path, const safetensors::File& source,
+                 const std::vector<PlannedTensor>& tensors, bool compare,
+                 const std::function<bool()>& stop, ConvertReport& report) {
   const gguf::File file = LM_TRY(gguf::File::open(path));
   for (size_t i = 0; i < tensors.size(); ++i) {
     if (stop && stop())
@@ -47,6 +51,7 @@ Status check_all(const std::filesystem::path& path, const std::vector<PlannedTen
     entry.hash = hash64(written->bytes);
     if (compare && tensors[i].from_folder()) LM_TRY(compare_numbers(tensors[i], *written, entry));
     file.release(written->bytes);
+    if (compare && written->bytes.size() >= kLargeTensor) source.release();
   }
   report.verified = compare;
   return ok();
@@ -54,9 +59,10 @@ Status check_all(const std::filesystem::path& path, const std::vector<PlannedTen
 
 }  // namespace
 
-Status check_written(const std::filesystem::path& path, const std::vector<PlannedTensor>& tensors,
-                     bool compare, const std::function<bool()>& stop, ConvertReport& report) {
-  Status checked = check_all(path, tensors, compare, stop, report);
+Status check_written(const std::filesystem::path& path, const safetensors::File& source,
+                     const std::vector<PlannedTensor>& tensors, bool compare,
+                     const std::function<bool()>& stop, ConvertReport& report) {
+  Status checked = check_all(path, source, tensors, compare, stop, report);
   if (checked.ok()) return checked;
   std::error_code ignored;
   std::filesystem::remove(path, ignored);

@@ -12,7 +12,8 @@ namespace lm::hf {
 
 // Fills in the hashes of report.tensors (in the order of `tensors`). With `compare`, a number that
 // is not what the report says is an Error of code io, and the file is removed, as it is on `stop`.
-Status check_written(const std::filesystem::path& path, const std::vector<PlannedTensor>& tensors,
-                     bool compare, const std::function<bool()>& stop, ConvertReport& report);
+Status check_written(const std::filesystem::path& path, const safetensors::File& source,
+                     const std::vector<PlannedTensor>& tensors, bool compare,
+                     const std::function<bool()>& stop, ConvertReport& report);
 
 }  // namespace lm::hf

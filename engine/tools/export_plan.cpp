@@ -89,7 +89,7 @@ Result<Numbers> ExportPlanner::folded_order(const std::string& matrix, size_t sl
   const std::string key = folded_order_key(matrix);
   if (file_.value(key) == nullptr) return Numbers();
   const Numbers all = LM_TRY(file_.i32s(key));
-  if (all.size() % size_t(n) != 0 || (slice + 1) * size_t(n) > all.size()) {
+  if (n < 1 || all.size() % size_t(n) != 0 || (slice + 1) * size_t(n) > all.size()) {
     return Error{ErrorCode::bad_file, concat(key, ": expected ", n, " numbers for each matrix")};
   }
   return inverse_of(key, std::span(all).subspan(slice * size_t(n), size_t(n)));
@@ -118,6 +118,11 @@ Status ExportPlanner::add_orders(const TensorRule& rule, int64_t layer, size_t e
     cols = LM_TRY(folded_order(down, expert, item.cols));
   } else if (is(".ffn_gate.w") || is(".ffn_up.w") || is("_exps.w")) {
     const bool fused = is(".ffn_up.w") && file_.tensor(prefix + "ffn_gate.weight") == nullptr;
+    if (fused && item.rows % 2 != 0) {
+      return Error{ErrorCode::bad_file,
+                   concat(printable(item.from->name), ": expected the rows of two matrices, found ",
+                          item.rows)};
+    }
     Numbers rows = LM_TRY(folded_order(down, expert, fused ? item.rows / 2 : item.rows));
     const size_t half = rows.size();
     for (size_t i = 0; fused && i < half; ++i) rows.push_back(rows[i] + int32_t(half));

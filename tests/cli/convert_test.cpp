@@ -127,3 +127,55 @@ TEST_CASE("convert: the model's own files are never written over") {
     CHECK(run_llm({"convert", folder.path().string(), "-o", path, "--no-vocab"}).status == 0);
   }
 }
+
+TEST_CASE("convert and export: reports, a verified file, and the way back") {
+  LM_FIXTURE(folder, "models/TinyStories-656K");
+  const TempDir out;
+  const std::string path = (out.path() / "stories.gguf").string();
+  const Finished report = run_llm({"convert", folder.string(), "-o", path, "--type", "i4g32",
+                                   "--head", "q8_0", "--report", "--verify"});
+  INFO(report.err);
+  REQUIRE(report.status == 0);
+  CHECK(report.out.find("blk.1.ffn_down.weight") != std::string::npos);
+  CHECK(report.out.find("i4g32") != std::string::npos);
+  CHECK(report.err.find("verified") != std::string::npos);
+  CHECK(report.err.find("not exact, most of all") != std::string::npos);
+  const Finished json = run_llm({"convert", folder.string(), "-o", path, "--json", "-q"});
+  const Json object = require_ok(parse_json(json.out));
+  CHECK(object["verified"] == false);
+  CHECK(object["tensors"][0]["exact"] == true);
+  CHECK(object["tensors"][0]["xxh3"].get<std::string>().size() == 16);
+  REQUIRE(run_llm({"convert", folder.string(), "-o", path, "--type", "q4_0", "-q"}).status == 0);
+  const std::string back = (out.path() / "back").string();
+  const Finished exported = run_llm({"export", path, "--to", "hf-gptq", back, "--json"});
+  INFO(exported.err);
+  REQUIRE(exported.status == 0);
+  CHECK(require_ok(parse_json(exported.out))["family"] == "LlamaForCausalLM");
+  CHECK(exported.err.find("14 of them as integers") != std::string::npos);
+  const std::string again = (out.path() / "again.gguf").string();
+  REQUIRE(run_llm({"convert", back, "-o", again, "-q"}).status == 0);
+  const std::vector<std::string> prompt{"-p", "Once upon a time", "-n", "40", "--temp", "0"};
+  const auto told = [&](const std::string& model) {
+    std::vector<std::string> args{"-m", model};
+    args.insert(args.end(), prompt.begin(), prompt.end());
+    return run_llm(args).out;
+  };
+  CHECK(told(again) == told(path));
+}
+
+TEST_CASE("export: what is refused") {
+  const TempDir folder;
+  const std::string out = (folder.path() / "out").string();
+  const std::vector<std::pair<std::vector<std::string>, int>> refused{
+      {{"export"}, 2},
+      {{"export", "model.gguf"}, 2},
+      {{"export", "/no/such/file", out}, 3},
+      {{"export", "model.gguf", out, "--to", "onnx"}, 2}};
+  for (const auto& [args, status] : refused) {
+    const Finished finished = run_llm(args);
+    INFO(finished.err);
+    CHECK(finished.status == status);
+    CHECK(is_one_error(finished));
+    CHECK(files_in(folder.path()) == 0);
+  }
+}

@@ -2,8 +2,10 @@
 #include "engine/tools/export.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "gguf/safetensors.h"
+#include "tests/model/run_model.h"
 #include "tests/reference/tiny_model.h"
 #include "tests/tools/known_matrix.h"
 
@@ -84,7 +86,7 @@ TEST_CASE("export: AWQ and compressed-tensors become GPTQ with the same integers
 
 TEST_CASE("export: integers whose zero-points were not kept are the same numbers") {
   for (const Scheme& scheme : {Scheme{Packing::gptq_v2, 3, 64, false, true},
-                              Scheme{Packing::gptq_v1, 2, 32, false, false}}) {
+                               Scheme{Packing::gptq_v1, 2, 32, false, false}}) {
     const TempDir temp;
     known_llama(scheme).quantized.save(temp.path() / "first");
     const ConvertReport imported = import_folder(temp.path() / "first", temp.path() / "1.gguf");
@@ -140,6 +142,103 @@ TEST_CASE("export: a model that nothing was imported for") {
     for (const char* key : {"llama.attention.layer_norm_rms_epsilon", "llama.rope.freq_base"}) {
       if (before.value(key) != nullptr)
         CHECK(require_ok(after.f32(key)) == require_ok(before.f32(key)));
+    }
+  }
+}
+
+// One layer of another family, its linear layers as integers.
+KnownModel known_family(const std::string& family, const Scheme& scheme) {
+  constexpr int64_t kModel = 64, kFf = 96, kVocab = 32;
+  KnownModel model;
+  HfFolder& f = model.plain;
+  f.config = {{"architectures", {family}},
+              {"hidden_size", kModel},
+              {"intermediate_size", kFf},
+              {"num_hidden_layers", 1},
+              {"num_attention_heads", 2},
+              {"num_key_value_heads", 1},
+              {"head_dim", 32},
+              {"vocab_size", kVocab},
+              {"max_position_embeddings", 64},
+              {"rms_norm_eps", 1e-5},
+              {"tie_word_embeddings", false}};
+  for (const char* name : {"model.embed_tokens.weight", "lm_head.weight"})
+    f.add(name, {kVocab, kModel});
+  f.add("model.norm.weight", {kModel});
+  const std::string layer = "model.layers.0.";
+  f.add(layer + "input_layernorm.weight", {kModel});
+  f.add(layer + "post_attention_layernorm.weight", {kModel});
+  f.add(layer + "self_attn.o_proj.weight", {kModel, 64});
+  if (family == "Phi3ForCausalLM") {
+    f.add(layer + "self_attn.qkv_proj.weight", {128, kModel});
+    f.add(layer + "mlp.gate_up_proj.weight", {2 * kFf, kModel});
+  } else {
+    f.add(layer + "self_attn.q_proj.weight", {64, kModel});
+    f.add(layer + "self_attn.k_proj.weight", {32, kModel});
+    f.add(layer + "self_attn.v_proj.weight", {32, kModel});
+  }
+  if (family == "Qwen2ForCausalLM") {
+    for (const auto& [name, n] : {std::pair{"q", 64}, std::pair{"k", 32}, std::pair{"v", 32}})
+      f.add(layer + "self_attn." + name + "_proj.bias", {n});
+  }
+  if (family == "MixtralForCausalLM") {
+    f.config["num_local_experts"] = 3;
+    f.config["num_experts_per_tok"] = 2;
+    f.add(layer + "block_sparse_moe.gate.weight", {3, kModel});
+    for (int e = 0; e < 3; ++e) {
+      const std::string expert = layer + "block_sparse_moe.experts." + std::to_string(e) + ".";
+      f.add(expert + "w1.weight", {kFf, kModel});
+      f.add(expert + "w3.weight", {kFf, kModel});
+      f.add(expert + "w2.weight", {kModel, kFf});
+    }
+  } else if (family != "Phi3ForCausalLM") {
+    f.add(layer + "mlp.gate_proj.weight", {kFf, kModel});
+    f.add(layer + "mlp.up_proj.weight", {kFf, kModel});
+  }
+  if (family != "MixtralForCausalLM") f.add(layer + "mlp.down_proj.weight", {kModel, kFf});
+  quantize_modules(model, scheme);
+  return model;
+}
+
+TEST_CASE("families: fused, biased and expert matrices run as imported and come back") {
+  for (const char* family :
+       {"Phi3ForCausalLM", "Qwen2ForCausalLM", "MixtralForCausalLM", "MistralForCausalLM"}) {
+    for (const bool act_order : {false, true}) {
+      INFO(family, " act-order ", act_order);
+      const bool experts = std::string(family) == "MixtralForCausalLM";
+      const TempDir temp;
+      const KnownModel model = known_family(family, {Packing::gptq_v2, 4, 32, false, act_order});
+      model.quantized.save(temp.path() / "q");
+      model.plain.save(temp.path() / "f");
+      const ConvertReport imported = import_folder(temp.path() / "q", temp.path() / "q.gguf");
+      import_folder(temp.path() / "f", temp.path() / "f.gguf");
+      size_t inexact = 0;
+      for (const ConvertedTensor& tensor : imported.tensors) inexact += tensor.exact ? 0 : 1;
+      // Each expert has an order of its own, and all read one input.
+      CHECK(inexact == (experts && act_order ? 2 : 0));
+      const auto logits = [&](const char* name) {
+        const gguf::File file = require_ok(gguf::File::open(temp.path() / name));
+        return ModelRunner(file, {.in_place = true}).run(std::vector<TokenId>{1, 30, 7, 7, 2});
+      };
+      const std::vector<float> got = logits("q.gguf"), want = logits("f.gguf");
+      const double largest = double(*std::ranges::max_element(want));
+      const double tolerance = inexact == 0 ? 1e-5 : 0.05;
+      for (size_t i = 0; i < got.size(); ++i)
+        REQUIRE(std::abs(double(got[i]) - double(want[i])) <= tolerance * largest);
+      require_ok(export_hf_gptq({.in = temp.path() / "q.gguf", .out = temp.path() / "back"}));
+      if (inexact > 0) continue;
+      const auto back = require_ok(safetensors::File::open(temp.path() / "back"));
+      for (const auto& [name, tensor] : model.quantized.tensors) {
+        const bool zero_bias = name.ends_with(".bias") && tensor.type == "F16";
+        if (zero_bias) continue;
+        CAPTURE(name);
+        const safetensors::TensorInfo* info = back.tensor(name);
+        REQUIRE(info != nullptr);
+        CHECK(std::string(reinterpret_cast<const char*>(info->bytes.data()), info->bytes.size()) ==
+              tensor.bytes);
+      }
+      const ConvertReport again = import_folder(temp.path() / "back", temp.path() / "back.gguf");
+      CHECK(hashes(again) == hashes(imported));
     }
   }
 }

@@ -133,7 +133,8 @@ inline void add_gptq(HfFolder& folder, const std::string& stem, const Scheme& sc
       {m.n_groups, m.rows},
       scale_bytes(scheme.scale_type, transposed(m.scales, m.rows, m.n_groups))};
   folder.tensors[stem + ".g_idx"] = {"I32", {m.cols}, int_bytes(m.group_of)};
-  folder.tensors[stem + ".bias"] = {"F16", {m.rows}, std::string(size_t(2 * m.rows), '\0')};
+  if (!folder.tensors.contains(stem + ".bias"))
+    folder.tensors[stem + ".bias"] = {"F16", {m.rows}, std::string(size_t(2 * m.rows), '\0')};
 }
 
 inline void add_awq(HfFolder& folder, const std::string& stem, const Scheme& scheme,
@@ -256,6 +257,35 @@ inline Json quantization_config(const Scheme& scheme) {
 struct KnownModel {
   HfFolder quantized, plain;
 };
+
+// Every "*_proj" of `model` that a module can be: [rows, cols] of whole words.
+inline void quantize_modules(KnownModel& model, const Scheme& scheme) {
+  model.quantized = model.plain;
+  model.quantized.config["quantization_config"] = quantization_config(scheme);
+  const auto whole = [](const HfTensor& t) {
+    return t.shape.size() == 2 && t.shape[0] % 32 == 0 && t.shape[1] % 32 == 0;
+  };
+  uint64_t seed = 500;
+  std::vector<std::string> names;
+  for (const auto& [name, tensor] : model.plain.tensors) names.push_back(name);
+  for (const std::string& name : names) {
+    const HfTensor tensor = model.plain.tensors.at(name);
+    const bool linear = name.find("proj.weight") != std::string::npos ||
+                        name.find(".experts.") != std::string::npos;
+    if (!linear || !whole(tensor)) continue;
+    const std::string stem = name.substr(0, name.size() - std::string(".weight").size());
+    // Those that read the same input are siblings: the order depends on what stands before.
+    const size_t dot = stem.rfind('.');
+    const std::string module = stem.substr(dot + 1);
+    const bool down = module == "down_proj" || module == "w2", out = module == "o_proj";
+    const uint64_t input = std::hash<std::string>()(stem.substr(0, dot) + (down  ? "/down"
+                                                                           : out ? "/out"
+                                                                                 : ""));
+    const KnownMatrix m = known_matrix(scheme, tensor.shape[0], tensor.shape[1], ++seed, input);
+    model.plain.set(name, tensor.shape, m.numbers());
+    add_module(model.quantized, stem, scheme, m);
+  }
+}
 
 inline KnownModel known_llama(const Scheme& scheme) {
   constexpr int64_t kModel = 128, kFf = 256, kHeads = 2, kHead = 64, kVocab = 40;
