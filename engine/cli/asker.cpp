@@ -31,6 +31,7 @@ Result<Asker> Asker::open(const Instance& instance, const GenerationOptions& opt
   Asker asker(instance, options);
   asker.sampling_ = LM_TRY(
       options.sampling.resolve(LM_TRY(sampling_defaults(instance.file())), *instance.tokenizer()));
+  asker.grammar_ = LM_TRY(options.grammar.bind(*instance.tokenizer()));
   if (!options.raw) {
     asker.template_ = LM_TRY(find_chat_template(&instance.file(), options.chat_template));
   }
@@ -62,6 +63,9 @@ Result<Request> Asker::ask(const Json& messages) const {
   Request request;
   request.sampling = sampling_;
   request.prompt = LM_TRY(encode(messages));
+  if (grammar_) {
+    request.filter = make_grammar_filter(grammar_, *instance_->tokenizer(), request.prompt);
+  }
   request.max_tokens = options_->max_tokens;
   request.stop = options_->stop;
   request.ignore_end = options_->ignore_end;

@@ -32,6 +32,7 @@ class Asker {
   const GenerationOptions* options_;
   std::optional<ChatTemplate> template_;
   SamplingParams sampling_;
+  std::shared_ptr<const grammar::TokenGrammar> grammar_;  // nullptr: any answer
 };
 
 }  // namespace lm::cli

@@ -80,7 +80,7 @@ ChatSession::ChatSession(const Context& context, GenerationOptions generation,
       record_(open_store(options)) {}
 
 Status ChatSession::start(const ChatOptions& options) {
-  LM_TRY(generation_.sampling.check());
+  LM_TRY(generation_.check());
   std::string remark;
   if (options.continue_last) remark = LM_TRY(record_.open_last());
   if (generation_.system) record_.set_system(generation_.system);

@@ -27,6 +27,17 @@ void GenerationOptions::declare_answer(Options& options) {
       },
       "end the answer before TEXT; repeatable");
   options.flag("--ignore-eos", ignore_end, "go on after the model's end token");
+  grammar.declare(options);
+}
+
+Status GenerationOptions::check() {
+  if (ignore_end && grammar.asked()) {
+    return Error{ErrorCode::bad_request,
+                 "expected either --ignore-eos or a form for the answer, which has an end, found "
+                 "both"};
+  }
+  LM_TRY(sampling.check());
+  return grammar.read();
 }
 
 }  // namespace lm::cli

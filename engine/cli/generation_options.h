@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "engine/cli/cache_options.h"
+#include "engine/cli/grammar_options.h"
 #include "engine/cli/model_options.h"
 #include "engine/cli/options.h"
 #include "engine/cli/sampling_options.h"
@@ -16,6 +17,7 @@ struct GenerationOptions {
   ModelOptions model;
   SamplingOptions sampling;
   CacheOptions cache;
+  GrammarOptions grammar;
   std::optional<std::string> system, chat_template;
   std::vector<std::string> stop;
   int max_tokens = -1;
@@ -24,6 +26,8 @@ struct GenerationOptions {
 
   void declare_prompt(Options& options);  // into the caller's group
   void declare_answer(Options& options);
+  // What can be known before a model is loaded. Also reads the grammar.
+  Status check();
 };
 
 }  // namespace lm::cli

@@ -100,7 +100,7 @@ Result<ExitStatus> RunCommand::run(const Context& context) {
   }
   const bool asked = prompt_.text || prompt_.file || prompt_.no_stdin || json_ || jsonl_;
   if (!asked && can_chat()) return chat(context, generation_, chat_, std::nullopt);
-  LM_TRY(generation_.sampling.check());
+  LM_TRY(generation_.check());
   const InstanceOptions instance_options = LM_TRY(generation_.model.instance_options());
   prompt_.quiet = generation_.quiet;
   const std::string prompt = LM_TRY(read_prompt(prompt_));
