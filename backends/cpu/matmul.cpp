@@ -16,6 +16,11 @@ bool is_native(const Context& context, const MatrixView& weight) {
          (weight.layout == kLayoutPanels || context.kernels.lanes == 1);
 }
 
+// Few columns are bound by memory: a piece of work is as long as a stream needs to run at full
+// speed (one panel reaches 65 % of it, four 90 %), and so short that the threads end together.
+constexpr int64_t kStreamedColumns = 16, kStreamedBytes = 192 << 10;
+constexpr int64_t kMostStreamedPanels = kPanelGroup * kMostColumns / kStreamedColumns;
+
 int64_t n_panels(const Context& context, const MatrixView& weight) {
   return (weight.m + context.kernels.lanes - 1) / context.kernels.lanes;
 }
@@ -201,8 +206,10 @@ void run_jobs(const Context& context, std::span<MatmulJob> jobs) {
   const int64_t fair = total_panels / (int64_t(context.pool.size()) * 4);
   int64_t n_items = 0;
   for (MatmulJob& job : jobs) {
-    // Few columns leave room for the sums of more panels.
-    const int64_t most = kPanelGroup * kMostColumns / std::clamp<int64_t>(job.n, 16, kMostColumns);
+    const int64_t streamed = kStreamedBytes / std::max<int64_t>(1, job.weight.stride);
+    const int64_t most = job.n > kStreamedColumns
+                             ? kPanelGroup
+                             : std::clamp<int64_t>(streamed, 2, kMostStreamedPanels);
     const int64_t group = std::clamp<int64_t>(fair, 1, most);
     job.first_item = n_items;
     job.panels_per_item = int(group);

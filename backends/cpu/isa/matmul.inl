@@ -75,18 +75,29 @@ void few_columns(const Matmul& op, int column) {
   }
 }
 
-// Unpacked steps [0, n) of kPanels panels, `stride` steps apart, times kColumns columns.
+// Unpacked steps [0, n) of kPanels panels, `stride` steps apart, times kColumns columns. Asks for
+// what lies `ahead` bytes after each column: the columns of the next tile.
 template <class Step, int kPanels, int kColumns>
 [[gnu::noinline, gnu::flatten]] void multiply_tile(const Step* steps, int64_t stride, int64_t first,
                                                    int64_t n, const void* const* columns,
-                                                   float* out, int64_t out_stride) {
+                                                   int64_t ahead, float* out, int64_t out_stride) {
   using Column = typename Step::Column;
+  constexpr int64_t kLine = 64 / int64_t(sizeof(Column));  // steps of a column in a line of cache
   const Column* x[kColumns];
   for (int c = 0; c < kColumns; ++c) x[c] = static_cast<const Column*>(columns[c]) + first;
   F acc[kPanels][kColumns];
   load_sums(out, out_stride, true, acc);
-  for (int64_t i = 0; i < n; ++i) add_step(steps + i, stride, x, i, acc);
+  for (int64_t line = 0; line < n; line += kLine) {
+    unroll<kColumns>(
+        [&](auto c) { __builtin_prefetch(reinterpret_cast<const char*>(x[c] + line) + ahead); });
+    const int64_t end = n - line < kLine ? n : line + kLine;
+    for (int64_t i = line; i < end; ++i) add_step(steps + i, stride, x, i, acc);
+  }
   store_sums(out, out_stride, acc);
+}
+
+inline int64_t bytes_between(const void* a, const void* b) {
+  return int64_t(reinterpret_cast<uintptr_t>(b) - reinterpret_cast<uintptr_t>(a));
 }
 
 // A stretch of K of kPanels panels, times all columns.
@@ -97,7 +108,9 @@ void multiply_tiles(const Step* steps, int64_t stride, int64_t first, int64_t n,
   const auto run = [&](auto columns) {
     for (; column + columns <= op.n_cols; column += columns) {
       float* out = op.acc + panel * kLanes + column * op.acc_stride;
-      multiply_tile<Step, kPanels, columns.value>(steps, stride, first, n, op.x + column, out,
+      const void* const* x = op.x + column;
+      const int64_t ahead = column + columns < op.n_cols ? bytes_between(x[0], x[columns]) : 0;
+      multiply_tile<Step, kPanels, columns.value>(steps, stride, first, n, x, ahead, out,
                                                   op.acc_stride);
     }
   };
