@@ -1,6 +1,6 @@
 // backends/cpu/isa/matmul.inl — a few panels of a weight times a few columns of activations.
 // Lanes are output rows: no sum ever crosses lanes, and each lane adds its steps in order, so that
-// a row's result cannot depend on its company. Few columns are bound by memory: each step is
+// a row's result cannot depend on its company. One column is bound by memory: each step is
 // unpacked and used at once. Many are bound by arithmetic: a stretch of K is unpacked into the
 // first level of cache, where all columns pass by it (Goto and van de Geijn,
 // doi:10.1145/1356052.1356053, with the weights as the packed operand).
@@ -21,57 +21,51 @@ template <class Format, int kSub>
   step.finish();
 }
 
-template <int kPanels, int kColumns>
-[[gnu::always_inline]] inline void load_sums(const float* out, int64_t stride, bool resume,
-                                             F (&acc)[kPanels][kColumns]) {
-  unroll<kColumns>([&](auto c) {
-    unroll<kPanels>(
-        [&](auto p) { acc[p][c] = resume ? f_load(out + p * kLanes + c * stride) : f_set(0); });
-  });
-}
-template <int kPanels, int kColumns>
-[[gnu::always_inline]] inline void store_sums(float* out, int64_t stride,
-                                              const F (&acc)[kPanels][kColumns]) {
-  unroll<kColumns>([&](auto c) {
-    unroll<kPanels>([&](auto p) { f_store(out + p * kLanes + c * stride, acc[p][c]); });
-  });
+// acc[p] += blocks of kPanels panels, their steps from kSub on, times one column from step i on.
+template <class Format, int kPanels, int kSub>
+[[gnu::always_inline]] inline void add_block(const uint8_t* block, int64_t panel_bytes,
+                                             const typename Format::Step::Column* const (&x)[1],
+                                             int64_t i, F (&acc)[kPanels][1]) {
+  typename Format::Step steps[kPanels];
+  LM_UNROLL
+  for (int p = 0; p < kPanels; ++p) {
+    unpack_step<Format, kSub>(block + p * panel_bytes, steps[p]);
+  }
+  add_step(steps, 1, x, i, acc);
+  if constexpr (kSub + 1 < Format::kStepsPerBlock) {
+    add_block<Format, kPanels, kSub + 1>(block, panel_bytes, x, i + 1, acc);
+  }
 }
 
-// Panels [panel, panel + kPanels) times few columns: every step is unpacked and used.
-template <class Format, int kPanels, int kColumns>
-[[gnu::flatten]] void multiply_few(const Matmul& op, int panel, int column) {
-  using Step = typename Format::Step;
-  using Column = typename Step::Column;
+// Panels [panel, panel + kPanels) times one column: every step is unpacked and used.
+template <class Format, int kPanels>
+[[gnu::flatten]] void multiply_column(const Matmul& op, int panel) {
+  using Column = typename Format::Step::Column;
   constexpr int kSteps = Format::kStepsPerBlock;
-  const Column* x[kColumns];
-  for (int c = 0; c < kColumns; ++c) x[c] = static_cast<const Column*>(op.x[column + c]);
-  float* out = op.acc + panel * kLanes + column * op.acc_stride;
-  F acc[kPanels][kColumns];
-  load_sums(out, op.acc_stride, op.resume, acc);
+  const Column* const x[1] = {static_cast<const Column*>(op.x[0])};
+  float* out = op.acc + panel * kLanes;
+  F acc[kPanels][1];
+  LM_UNROLL
+  for (int p = 0; p < kPanels; ++p) acc[p][0] = op.resume ? f_load(out + p * kLanes) : f_set(0);
   const uint8_t* block = op.panels + panel * op.panel_bytes;
   const int64_t n_steps = op.k / Format::kStep;
   for (int64_t i = 0; i < n_steps; i += kSteps, block += Format::kBlockBytes) {
-    unroll<kSteps>([&](auto sub) {
-      Step steps[kPanels];
-      unroll<kPanels>(
-          [&](auto p) { unpack_step<Format, sub.value>(block + p * op.panel_bytes, steps[p]); });
-      add_step(steps, 1, x, i + sub, acc);
-    });
+    add_block<Format, kPanels, 0>(block, op.panel_bytes, x, i, acc);
   }
-  store_sums(out, op.acc_stride, acc);
+  LM_UNROLL
+  for (int p = 0; p < kPanels; ++p) f_store(out + p * kLanes, acc[p][0]);
 }
 
-// Several panels at once: more chains of sums where few columns have few, and more streams from
-// memory.
-template <class Format, int kColumns>
-void few_columns(const Matmul& op, int column) {
-  constexpr int kPanels = kLanes == 1 || kColumns > 1 ? 1 : 2;
+// Two panels at once: twice as many chains of sums and streams from memory.
+template <class Format>
+void one_column(const Matmul& op) {
+  constexpr int kPanels = kLanes == 1 ? 1 : 2;
   int panel = 0;
   for (; panel + kPanels <= op.n_panels; panel += kPanels) {
-    multiply_few<Format, kPanels, kColumns>(op, panel, column);
+    multiply_column<Format, kPanels>(op, panel);
   }
   if constexpr (kPanels > 1) {
-    for (; panel < op.n_panels; ++panel) multiply_few<Format, 1, kColumns>(op, panel, column);
+    if (panel < op.n_panels) multiply_column<Format, 1>(op, panel);
   }
 }
 
@@ -86,38 +80,60 @@ template <class Step, int kPanels, int kColumns>
   const Column* x[kColumns];
   for (int c = 0; c < kColumns; ++c) x[c] = static_cast<const Column*>(columns[c]) + first;
   F acc[kPanels][kColumns];
-  load_sums(out, out_stride, true, acc);
+  LM_UNROLL
+  for (int c = 0; c < kColumns; ++c) {
+    LM_UNROLL
+    for (int p = 0; p < kPanels; ++p) acc[p][c] = f_load(out + p * kLanes + c * out_stride);
+  }
   for (int64_t line = 0; line < n; line += kLine) {
-    unroll<kColumns>(
-        [&](auto c) { __builtin_prefetch(reinterpret_cast<const char*>(x[c] + line) + ahead); });
+    LM_UNROLL
+    for (int c = 0; c < kColumns; ++c) {
+      __builtin_prefetch(reinterpret_cast<const char*>(x[c] + line) + ahead);
+    }
     const int64_t end = n - line < kLine ? n : line + kLine;
     for (int64_t i = line; i < end; ++i) add_step(steps + i, stride, x, i, acc);
   }
-  store_sums(out, out_stride, acc);
+  LM_UNROLL
+  for (int c = 0; c < kColumns; ++c) {
+    LM_UNROLL
+    for (int p = 0; p < kPanels; ++p) f_store(out + p * kLanes + c * out_stride, acc[p][c]);
+  }
 }
 
 inline int64_t bytes_between(const void* a, const void* b) {
   return int64_t(reinterpret_cast<uintptr_t>(b) - reinterpret_cast<uintptr_t>(a));
 }
 
+template <int>
+struct Columns {};
+
 // A stretch of K of kPanels panels, times all columns.
 template <class Step, int kPanels>
 void multiply_tiles(const Step* steps, int64_t stride, int64_t first, int64_t n, const Matmul& op,
                     int panel) {
   int column = 0;
-  const auto run = [&](auto columns) {
-    for (; column + columns <= op.n_cols; column += columns) {
+  const auto run = [&]<int kColumns>(Columns<kColumns>) {
+    for (; column + kColumns <= op.n_cols; column += kColumns) {
       float* out = op.acc + panel * kLanes + column * op.acc_stride;
       const void* const* x = op.x + column;
-      const int64_t ahead = column + columns < op.n_cols ? bytes_between(x[0], x[columns]) : 0;
-      multiply_tile<Step, kPanels, columns.value>(steps, stride, first, n, x, ahead, out,
-                                                  op.acc_stride);
+      const int64_t ahead = column + kColumns < op.n_cols ? bytes_between(x[0], x[kColumns]) : 0;
+      multiply_tile<Step, kPanels, kColumns>(steps, stride, first, n, x, ahead, out, op.acc_stride);
     }
   };
-  run(Index<Step::kTileColumns>());
-  if constexpr (Step::kTileColumns > 4) run(Index<4>());
-  if constexpr (Step::kTileColumns > 2) run(Index<2>());
-  run(Index<1>());
+  // Five to eight columns are best cut in the middle.
+  constexpr int kWide = Step::kTileColumns;
+  if (kWide == 4 || op.n_cols == kWide || op.n_cols > 8) run(Columns<kWide>());
+  if constexpr (kWide > 4) run(Columns<4>());
+  run(Columns<2>());
+  run(Columns<1>());
+}
+
+// steps[0..) = the steps of a block, from kSub on.
+template <class Format, int kSub = 0>
+[[gnu::always_inline]] inline void unpack_block(const uint8_t* block,
+                                                typename Format::Step* steps) {
+  unpack_step<Format, kSub>(block, steps[kSub]);
+  if constexpr (kSub + 1 < Format::kStepsPerBlock) unpack_block<Format, kSub + 1>(block, steps);
 }
 
 // steps[i] = step `first` + i of a panel.
@@ -127,7 +143,23 @@ template <class Format>
   constexpr int kSteps = Format::kStepsPerBlock;
   const uint8_t* block = panel + first / kSteps * Format::kBlockBytes;
   for (int64_t i = 0; i < n; i += kSteps, block += Format::kBlockBytes) {
-    unroll<kSteps>([&](auto sub) { unpack_step<Format, sub.value>(block, steps[i + sub]); });
+    unpack_block<Format>(block, steps + i);
+  }
+}
+
+// Steps [first, first + n) of the kTilePanels panels from `panel` on, as far as there are so many.
+template <class Format>
+void multiply_stretch(const Matmul& op, int panel, int64_t first, int64_t n,
+                      typename Format::Step* steps, int64_t stride) {
+  using Step = typename Format::Step;
+  constexpr int kPanels = Step::kTilePanels;
+  const int n_panels = op.n_panels - panel < kPanels ? op.n_panels - panel : kPanels;
+  for (int p = 0; p < n_panels; ++p) {
+    unpack_steps<Format>(op.panels + (panel + p) * op.panel_bytes, first, n, steps + p * stride);
+  }
+  if (n_panels == kPanels) return multiply_tiles<Step, kPanels>(steps, stride, first, n, op, panel);
+  for (int p = 0; p < n_panels; ++p) {
+    multiply_tiles<Step, 1>(steps + p * stride, stride, first, n, op, panel + p);
   }
 }
 
@@ -140,44 +172,41 @@ void many_columns(const Matmul& op) {
   static_assert(kStretch >= 8);
   Step steps[kPanels * kStretch];
   const int64_t n_steps = op.k / Format::kStep;
-  if (!op.resume) {
-    for (int c = 0; c < op.n_cols; ++c) {
-      for (int p = 0; p < op.n_panels; ++p) {
-        f_store(op.acc + p * kLanes + c * op.acc_stride, f_set(0));
-      }
+  for (int c = 0; !op.resume && c < op.n_cols; ++c) {
+    for (int p = 0; p < op.n_panels; ++p) {
+      f_store(op.acc + p * kLanes + c * op.acc_stride, f_set(0));
     }
   }
-  for (int64_t first = 0; first < n_steps; first += kStretch) {
-    const int64_t n = n_steps - first < kStretch ? n_steps - first : kStretch;
+  // Few columns are still bound by memory: panel after panel, as it lies there, in stretches so
+  // short that fetching and multiplying overlap. For many, the columns of a stretch stay in cache
+  // for all panels.
+  const bool few = op.n_cols <= kMaxColumns;
+  const int64_t stretch = few && Format::kStep > 1 ? 8 : kStretch;
+  const auto n_at = [&](int64_t first) {
+    return n_steps - first < stretch ? n_steps - first : stretch;
+  };
+  if (few) {
     for (int panel = 0; panel < op.n_panels; panel += kPanels) {
-      const int n_panels = op.n_panels - panel < kPanels ? op.n_panels - panel : kPanels;
-      for (int p = 0; p < n_panels; ++p) {
-        const uint8_t* source = op.panels + (panel + p) * op.panel_bytes;
-        unpack_steps<Format>(source, first, n, steps + p * kStretch);
+      for (int64_t first = 0; first < n_steps; first += stretch) {
+        multiply_stretch<Format>(op, panel, first, n_at(first), steps, kStretch);
       }
-      if (n_panels == kPanels) {
-        multiply_tiles<Step, kPanels>(steps, kStretch, first, n, op, panel);
-      } else {
-        for (int p = 0; p < n_panels; ++p) {
-          multiply_tiles<Step, 1>(steps + p * kStretch, kStretch, first, n, op, panel + p);
-        }
-      }
+    }
+    return;
+  }
+  for (int64_t first = 0; first < n_steps; first += stretch) {
+    for (int panel = 0; panel < op.n_panels; panel += kPanels) {
+      multiply_stretch<Format>(op, panel, first, n_at(first), steps, kStretch);
     }
   }
 }
 
 template <class Format>
 void matmul(const Matmul& op) {
-  if (op.n_cols > kMaxColumns) return many_columns<Format>(op);
-  int column = 0;
-  const auto run = [&](auto columns) {
-    for (; column + columns <= op.n_cols; column += columns)
-      few_columns<Format, columns>(op, column);
-  };
-  if constexpr (kMaxColumns >= 8) run(Index<8>());
-  run(Index<4>());
-  run(Index<2>());
-  run(Index<1>());
+  if (op.n_cols == 1) {
+    one_column<Format>(op);
+  } else {
+    many_columns<Format>(op);
+  }
 }
 
 }  // namespace

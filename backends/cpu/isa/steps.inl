@@ -5,19 +5,12 @@
 namespace lm::cpu {
 namespace {
 
-// f(Index<0>), f(Index<1>), ...: the loops over registers, which must not stay loops.
-template <int kValue>
-struct Index {
-  static constexpr int value = kValue;
-  constexpr operator int() const { return kValue; }  // NOLINT(google-explicit-constructor)
-};
-template <int kCount, int kFirst = 0, class Function>
-[[gnu::always_inline]] inline void unroll(const Function& f) {
-  if constexpr (kFirst < kCount) {
-    f(Index<kFirst>());
-    unroll<kCount, kFirst + 1>(f);
-  }
-}
+// Before the loops over registers, which must not stay loops: gcc wants to be told.
+#if defined(__clang__)
+#define LM_UNROLL
+#else
+#define LM_UNROLL _Pragma("GCC unroll 16")
+#endif
 
 // One k of a weight of numbers.
 struct FloatStep {
@@ -71,29 +64,34 @@ template <int kHalf, class Step, int kPanels, int kColumns>
                                             F (&acc)[kPanels][kColumns]) {
   constexpr int kWords = 8 / Step::kScales;
   Dot<(Step::kExact < kWords ? Step::kExact : kWords)> dot[kPanels][kColumns];
-  unroll<kColumns>([&](auto c) {
-    unroll<kPanels>([&](auto p) { dot[p][c].start(dot_start<Step, kHalf>(x[c][i])); });
-  });
-  unroll<kWords>([&](auto word) {
-    constexpr int kWordOfStep = kHalf * kWords + word.value;
+  LM_UNROLL
+  for (int c = 0; c < kColumns; ++c) {
+    LM_UNROLL
+    for (int p = 0; p < kPanels; ++p) dot[p][c].start(dot_start<Step, kHalf>(x[c][i]));
+  }
+  LM_UNROLL
+  for (int word = 0; word < kWords; ++word) {
     I w[kPanels];
-    unroll<kPanels>([&](auto p) { w[p] = s[p * stride].w[kWordOfStep]; });
-    unroll<kColumns>([&](auto c) {
-      const I activations = i_set4(x[c][i].q + 4 * kWordOfStep);
-      unroll<kPanels>([&](auto p) { dot[p][c].template add<word.value>(w[p], activations); });
-    });
-  });
-  unroll<kColumns>([&](auto c) {
+    LM_UNROLL
+    for (int p = 0; p < kPanels; ++p) w[p] = s[p * stride].w[kHalf * kWords + word];
+    LM_UNROLL
+    for (int c = 0; c < kColumns; ++c) {
+      const I activations = i_set4(x[c][i].q + 4 * (kHalf * kWords + word));
+      LM_UNROLL
+      for (int p = 0; p < kPanels; ++p) dot[p][c].add(word, w[p], activations);
+    }
+  }
+  LM_UNROLL
+  for (int c = 0; c < kColumns; ++c) {
     const F d = f_set(x[c][i].d);
-    unroll<kPanels>([&](auto p) {
+    LM_UNROLL
+    for (int p = 0; p < kPanels; ++p) {
       const Step& step = s[p * stride];
       const F sum = scaled_dot(dot[p][c].end(), step.scale[kHalf], step.unbias[kHalf]);
       acc[p][c] = f_fma(sum, d, acc[p][c]);
-    });
-  });
-  if constexpr (kHalf + 1 < Step::kScales) {
-    add_dots<kHalf + 1>(s, stride, x, i, acc);
+    }
   }
+  if constexpr (kHalf + 1 < Step::kScales) add_dots<kHalf + 1>(s, stride, x, i, acc);
 }
 
 // acc[p][c] += step p · x_c[i], for steps `stride` apart.
@@ -102,22 +100,29 @@ template <class Step, int kPanels, int kColumns>
                                             const ActBlock* const (&x)[kColumns], int64_t i,
                                             F (&acc)[kPanels][kColumns]) {
   add_dots<0>(s, stride, x, i, acc);
-  unroll<Step::kFloors>([&](auto f) {
-    unroll<kColumns>([&](auto c) {
+  LM_UNROLL
+  for (int f = 0; f < Step::kFloors; ++f) {
+    LM_UNROLL
+    for (int c = 0; c < kColumns; ++c) {
       const F sum = f_set(f == 0 ? x[c][i].d_sum : x[c][i].d_sum_hi);
-      unroll<kPanels>([&](auto p) { acc[p][c] = f_fma(s[p * stride].floor[f], sum, acc[p][c]); });
-    });
-  });
+      LM_UNROLL
+      for (int p = 0; p < kPanels; ++p) {
+        acc[p][c] = f_fma(s[p * stride].floor[f], sum, acc[p][c]);
+      }
+    }
+  }
 }
 
 template <int kPanels, int kColumns>
 [[gnu::always_inline]] inline void add_step(const FloatStep* s, int64_t stride,
                                             const float* const (&x)[kColumns], int64_t i,
                                             F (&acc)[kPanels][kColumns]) {
-  unroll<kColumns>([&](auto c) {
+  LM_UNROLL
+  for (int c = 0; c < kColumns; ++c) {
     const F v = f_set(x[c][i]);
-    unroll<kPanels>([&](auto p) { acc[p][c] = f_fma(s[p * stride].w, v, acc[p][c]); });
-  });
+    LM_UNROLL
+    for (int p = 0; p < kPanels; ++p) acc[p][c] = f_fma(s[p * stride].w, v, acc[p][c]);
+  }
 }
 
 }  // namespace

@@ -195,10 +195,7 @@ template <int>
 struct Dot {
   I sum;
   void start(I s) { sum = s; }
-  template <int>
-  void add(I w, I x) {
-    sum = _mm256_dpbusd_avx_epi32(sum, w, x);
-  }
+  void add(int, I w, I x) { sum = _mm256_dpbusd_avx_epi32(sum, w, x); }
   I end() const { return sum; }
 };
 // dpbusd wants unsigned weights: w + 128 instead, and 128 Σx less.
@@ -218,11 +215,10 @@ template <int kExact>
 struct Dot {
   I sum, pairs;
   void start(I s) { sum = s; }
-  template <int kWord>
-  void add(I w, I x) {
+  void add(int word, I w, I x) {
     const I products = _mm256_maddubs_epi16(w, x);
-    pairs = kWord % kExact == 0 ? products : _mm256_add_epi16(pairs, products);
-    if (kWord % kExact == kExact - 1) {
+    pairs = word % kExact == 0 ? products : _mm256_add_epi16(pairs, products);
+    if (word % kExact == kExact - 1) {
       sum = _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
     }
   }
@@ -233,8 +229,7 @@ template <>
 struct Dot<0> {
   I sum;
   void start(I s) { sum = s; }
-  template <int>
-  void add(I w, I x) {
+  void add(int, I w, I x) {
     const I products = _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(x, w));
     sum = _mm256_add_epi32(sum, _mm256_madd_epi16(products, _mm256_set1_epi16(1)));
   }

@@ -170,10 +170,7 @@ template <int>
 struct Dot {
   I sum;
   void start(I s) { sum = s; }
-  template <int>
-  void add(I w, I x) {
-    sum = _mm512_dpbusd_epi32(sum, w, x);
-  }
+  void add(int, I w, I x) { sum = _mm512_dpbusd_epi32(sum, w, x); }
   I end() const { return sum; }
 };
 // dpbusd wants unsigned weights: w + 128 instead, and 128 Σx less.

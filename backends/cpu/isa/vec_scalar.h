@@ -196,8 +196,7 @@ template <int kExact>
 struct Dot {
   I sum;
   void start(I s) { sum = s; }
-  template <int>
-  void add(I w, I x) {
+  void add(int, I w, I x) {
     int8_t q[4];
     __builtin_memcpy(q, &x, 4);
     sum += I(kExact == 0 ? dot4_signed(w, q) : dot4_unsigned(w, q));
