@@ -37,6 +37,7 @@ void add_end(Json& object, const AnswerHead& head, const AnswerEnd& end) {
   if (!end.error.empty()) object["error"] = end.error;
   object["prompt_tokens"] = head.prompt_tokens;
   object["cached_tokens"] = end.timings.cached_tokens;
+  object["dropped_tokens"] = end.timings.dropped_tokens;
   object["generated_tokens"] = end.timings.generated_tokens;
   object["seed"] = head.seed;
   object["model"] = head.model;

@@ -67,6 +67,7 @@ Result<Request> Asker::ask(const Json& messages) const {
     request.filter = make_grammar_filter(grammar_, *instance_->tokenizer(), request.prompt);
   }
   request.max_tokens = options_->max_tokens;
+  request.overflow = options_->overflow;
   request.stop = options_->stop;
   request.ignore_end = options_->ignore_end;
   return request;

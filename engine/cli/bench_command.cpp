@@ -9,6 +9,7 @@
 #include "engine/cli/terminal.h"
 #include "engine/core/text.h"
 #include "engine/tools/bench.h"
+#include "engine/tools/bench_turns.h"
 
 namespace lm::cli {
 namespace {
@@ -96,11 +97,13 @@ class BenchCommand final : public Command {
   void list(Options& options, std::string_view names, std::vector<int>& target, int64_t least,
             int64_t most, std::string_view help);
   Status resolve();
+  Result<ExitStatus> run_turns(const Context& context) const;
   void write_table(const Context& context, const BenchResult& result);
 
   ModelOptions model_;
   BenchOptions wanted_;
   std::optional<std::string> shape_, type_, save_;
+  int turns_ = 0;
   bool dry_run_ = false, json_ = false;
   bool table_started_ = false;
 };
@@ -131,6 +134,9 @@ void BenchCommand::declare(Options& options) {
        "sequences generated at once; their speeds are added (default: 1)");
   options.integer("-r,--repetitions", "N", wanted_.repetitions, 1, kMaxRepetitions,
                   "times that each test runs, after a warm-up (default: 5)");
+  options.integer("--turns", "N", turns_, 1, kMaxTokens,
+                  "instead of these: the time to the first token after N tokens of history, new, "
+                  "kept in memory, and kept on disk");
   options.flag("--dry-run", dry_run_,
                "only what the model needs and could reach, without loading it");
   options.flag("--json", json_,
@@ -168,6 +174,7 @@ Result<ExitStatus> BenchCommand::run(const Context& context) {
     LM_TRY(save_synthetic(*wanted_.synthetic, *save_));
     return ExitStatus::ok;
   }
+  if (turns_ > 0) return run_turns(context);
   const BenchPlan plan = LM_TRY(plan_bench(wanted_));
   const BenchDevice device = LM_TRY(measure_device(context.registry, wanted_.instance));
   if (dry_run_) {
@@ -187,6 +194,21 @@ Result<ExitStatus> BenchCommand::run(const Context& context) {
   context.out.write(json_ ? dump_json(bench_json(plan, device, report)) + "\n"
                           : concat("\nloaded in ", fixed(report.load_seconds, 2),
                                    " s, peak memory ", human_bytes(report.peak_rss), "\n"));
+  return ExitStatus::ok;
+}
+
+Result<ExitStatus> BenchCommand::run_turns(const Context& context) const {
+  std::error_code failed;
+  const std::filesystem::path folder = std::filesystem::temp_directory_path(failed);
+  const TurnTimes t = LM_TRY(bench_turns(context.registry, wanted_, turns_, folder));
+  const auto row = [&](std::string_view name, double seconds) {
+    return concat(name, fixed(seconds, 4), " s  ", percent(seconds / t.first), "\n");
+  };
+  context.out.write(json_ ? dump_json(turns_json(t)) + "\n"
+                          : concat("first token after ", t.history, " tokens of history\n",
+                                   row("computed               ", t.first),
+                                   row("next turn, in memory   ", t.memory),
+                                   row("next turn, from disk   ", t.disk)));
   return ExitStatus::ok;
 }
 

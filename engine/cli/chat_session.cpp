@@ -12,6 +12,7 @@
 
 #include "engine/cli/generate.h"
 #include "engine/cli/model_options.h"
+#include "engine/cli/statistics.h"
 #include "engine/cli/terminal.h"
 #include "engine/core/text.h"
 
@@ -256,6 +257,7 @@ void ChatSession::answer() {
 
 void ChatSession::show_status(const AnswerEnd& end) {
   const Timings& t = end.timings;
+  if (!generation_.quiet) warn_of_shift(t);
   total_.prompt_tokens += t.prompt_tokens - t.cached_tokens;
   total_.cached_tokens += t.cached_tokens;
   total_.generated_tokens += t.generated_tokens;

@@ -2,7 +2,10 @@
 
 #include <limits>
 
+#include "engine/core/text.h"
+
 namespace lm::cli {
+
 void GenerationOptions::declare_prompt(Options& options) {
   options.text("-s,--system", "TEXT", system,
                "system prompt, for models that have a chat template");
@@ -26,6 +29,18 @@ void GenerationOptions::declare_answer(Options& options) {
         return ok();
       },
       "end the answer before TEXT; repeatable");
+  options.value(
+      "--overflow", "error|shift",
+      [this](std::string_view word) -> Status {
+        if (word != "error" && word != "shift") {
+          return Error{ErrorCode::bad_request,
+                       concat("expected error or shift, found \"", printable(word), "\"")};
+        }
+        overflow = word == "shift" ? Overflow::shift : Overflow::stop;
+        return ok();
+      },
+      "when the context is full: refuse the prompt or end the answer (error, the default), or "
+      "forget the oldest tokens but the first (shift), and say so");
   options.flag("--ignore-eos", ignore_end, "go on after the model's end token");
   grammar.declare(options);
 }

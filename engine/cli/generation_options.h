@@ -21,6 +21,7 @@ struct GenerationOptions {
   std::optional<std::string> system, chat_template;
   std::vector<std::string> stop;
   int max_tokens = -1;
+  Overflow overflow = Overflow::stop;
   bool raw = false, special = false, ignore_end = false;
   bool quiet = false;  // no warnings
 

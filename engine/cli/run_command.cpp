@@ -64,7 +64,8 @@ void RunCommand::declare_output(Options& options) {
   options.flag(
       "--json", json_,
       "one JSON object at the end: text, finish (stop, length, cancelled, error), prompt_tokens, "
-      "cached_tokens, generated_tokens, seed, model, load_seconds, queue_seconds, prompt_seconds, "
+      "cached_tokens, dropped_tokens, generated_tokens, seed, model, load_seconds, queue_seconds, "
+      "prompt_seconds, "
       "first_token_seconds, generate_seconds, seconds_per_token, read_gbps");
   options.flag("--jsonl", jsonl_,
                "one JSON object a line: an event \"start\", \"token\" (text, id, logprob) for "
@@ -133,6 +134,7 @@ Result<ExitStatus> RunCommand::answer(Engine& engine, Request request, AnswerHea
   }
   const AnswerEnd end = std::move(ended).value();
   sink->end(end);
+  if (!generation_.quiet) warn_of_shift(end.timings);
   if (stats_) write_stderr(statistics_line(end.timings, head.load_seconds));
   if (pending_signal() != 0) return exit_status_of_signal(pending_signal());
   if (end.finish == Finish::error) {

@@ -37,4 +37,10 @@ std::string statistics_line(const Timings& t, double load_seconds) {
   return line;
 }
 
+void warn_of_shift(const Timings& t) {
+  if (t.dropped_tokens == 0) return;
+  warn(concat("the context was full: ", t.dropped_tokens,
+              " tokens after its beginning were forgotten (--overflow shift)"));
+}
+
 }  // namespace lm::cli

@@ -9,4 +9,7 @@ namespace lm::cli {
 // With a newline. load_seconds: 0 when nothing was loaded for it.
 std::string statistics_line(const Timings& timings, double load_seconds = 0);
 
+// After an answer whose context was shifted.
+void warn_of_shift(const Timings& timings);
+
 }  // namespace lm::cli

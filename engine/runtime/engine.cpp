@@ -27,6 +27,7 @@ Request sample_of(const Request& request, int sample) {
                .filter = request.filter ? request.filter->clone() : nullptr,
                .user = request.user,
                .max_tokens = request.max_tokens,
+               .overflow = request.overflow,
                .stop = request.stop,
                .spelled = request.spelled,
                .n_alternatives = request.n_alternatives,
@@ -69,6 +70,7 @@ struct Engine::Impl {
   void assemble(const std::vector<PlannedRow>& plan);
   void advance(const std::vector<PlannedRow>& plan, std::span<float> logits);
   void fail(const std::vector<PlannedRow>& plan, const std::string& error);
+  void shift(Generation& generation);
   void retire();
   void count(const Timings& finished);
   void publish_totals();
@@ -89,6 +91,7 @@ struct Engine::Impl {
   std::vector<std::unique_ptr<Generation>> active;  // known to the scheduler
   Speculation speculation;
   std::vector<StepRow> rows;
+  uint64_t n_steps = 0;
   std::vector<DecodingRow> decoding;
   std::thread thread;
 };
@@ -174,7 +177,7 @@ void Engine::Impl::run() {
     }
     retire();
     if (store) store->save();
-    publish_totals();
+    ++n_steps;
   }
   if (store) store->finish(kFinishSeconds);
 }
@@ -184,6 +187,7 @@ bool Engine::Impl::receive() {
   std::vector<std::unique_ptr<Generation>> arrivals;
   std::vector<RequestId> departures;
   bool stop_now = false;
+  publish_totals();
   {
     std::unique_lock lock(mutex);
     const auto wanted = [&] {
@@ -232,6 +236,15 @@ void Engine::Impl::step(const std::vector<PlannedRow>& plan) {
   speculation.note_step(std::chrono::duration<double>(Clock::now() - start).count());
   scheduler.completed(plan);
   advance(plan, logits.value());
+  for (const PlannedRow& row : plan) {
+    if (generation_of(row).must_shift()) shift(generation_of(row));
+  }
+}
+
+void Engine::Impl::shift(Generation& generation) {
+  scheduler.restart(&generation);
+  generation.shift();
+  speculation.forget(generation.id);
 }
 
 // Drafts for those that decode: a row of one token, the last one.
@@ -326,7 +339,7 @@ void Engine::Impl::count(const Timings& timings) {
 void Engine::Impl::publish_totals() {
   const BlockPool& pool = instance->pool();
   const std::lock_guard lock(mutex);
-  ++totals.steps;
+  totals.steps = n_steps;
   totals.preemptions = scheduler.preemptions();
   totals.running = scheduler.n_running();
   totals.waiting = std::max(unfinished - totals.running, 0);

@@ -6,6 +6,8 @@
 namespace lm {
 namespace {
 
+constexpr int kSinkTokens = 64;  // at most; a quarter of a short context
+
 double seconds(std::chrono::steady_clock::duration d) {
   return std::chrono::duration<double>(d).count();
 }
@@ -18,6 +20,7 @@ Generation::Generation(Request asked, const Instance& instance, int sample)
       n_ctx_(instance.n_ctx()),
       max_tokens_(asked.max_tokens),
       ignore_end_(asked.ignore_end),
+      shifts_(asked.overflow == Overflow::shift && n_ctx_ >= kLeastShifted),
       spelled_(std::move(asked.spelled)),
       n_alternatives_(size_t(asked.n_alternatives)),
       on_token_(std::move(asked.on_token)),
@@ -29,6 +32,7 @@ Generation::Generation(Request asked, const Instance& instance, int sample)
       step_bytes_(instance.weight_bytes()) {
   user = asked.user;
   tokens = std::move(asked.prompt);
+  if (int(tokens.size()) >= n_ctx_) shift();
   table.reserve(n_ctx_);
   if (tokenizer_ != nullptr) {
     const bool at_start = tokens.back() == tokenizer_->bos();
@@ -79,7 +83,7 @@ bool Generation::draw(std::span<float> logits, TokenId expected) {
   event.drafted = drawn.token == expected;
   n_accepted_ += event.drafted ? 1 : 0;
   text_ = shown_text(drawn.token);
-  if (!stop_matcher_.matched() && most_tokens() <= 0) {
+  if (!stop_matcher_.matched() && at_limit()) {
     text_ += rest_of_text();
     event.finish = Finish::length;
   }
@@ -113,9 +117,21 @@ std::string Generation::rest_of_text() {
 }
 
 int Generation::most_tokens() const {
-  const int n_tokens = int(tokens.size());
-  const int room = n_ctx_ - n_tokens;
-  return max_tokens_ < 0 ? room : std::min(room, max_tokens_ - (n_tokens - n_prompt_));
+  const int room = n_ctx_ - int(tokens.size());
+  return max_tokens_ < 0 ? room : std::min(room, max_tokens_ - n_generated());
+}
+
+bool Generation::at_limit() const {
+  const bool full = int(tokens.size()) >= n_ctx_ && !shifts_;
+  return full || (max_tokens_ >= 0 && n_generated() >= max_tokens_);
+}
+
+// Keeps the sink and what came last: half of the context.
+void Generation::shift() {
+  const int sink = std::min(kSinkTokens, n_ctx_ / 4);
+  const int dropped = int(tokens.size()) - n_ctx_ / 2;
+  tokens.erase(tokens.begin() + sink, tokens.begin() + sink + dropped);
+  n_dropped_ += dropped;
 }
 
 void Generation::emit(TokenEvent event) {
@@ -132,7 +148,8 @@ Timings Generation::timings() const {
   t.prompt_tokens = n_prompt_;
   t.cached_tokens = std::min(n_reused, n_prompt_);
   t.loaded_tokens = std::min(n_loaded, t.cached_tokens);
-  t.generated_tokens = int(tokens.size()) - n_prompt_;
+  t.generated_tokens = n_generated();
+  t.dropped_tokens = n_dropped_;
   t.steps = n_steps_;
   t.generate_steps = first_token_ ? n_steps_ - first_token_steps_ : 0;
   t.step_bytes = step_bytes_;

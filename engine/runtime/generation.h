@@ -34,6 +34,10 @@ class Generation : public Sequence {
   // [1 + draft.size(), n_vocab] the next one, and one more after each that the draft foresaw.
   // Returns how much of the draft came true.
   int advance(std::span<float> logits, std::span<const TokenId> draft);
+  // Whether the context is full and the answer goes on all the same: then shift() makes room, and
+  // all of its tokens are to be computed again.
+  bool must_shift() const { return shifts_ && !finished_ && int(tokens.size()) >= n_ctx_; }
+  void shift();
   // The last event.
   void finish(Finish finish, std::string error = {});
 
@@ -43,12 +47,14 @@ class Generation : public Sequence {
   bool draw(std::span<float> logits, TokenId expected);
   std::string_view shown_text(TokenId token);
   std::string rest_of_text();  // once, at the end
+  int n_generated() const { return int(tokens.size()) + n_dropped_ - n_prompt_; }
+  bool at_limit() const;
   void emit(TokenEvent event);
   Timings timings() const;
 
   const Tokenizer* tokenizer_;  // may be nullptr: no text, no end tokens
   int n_ctx_, max_tokens_;
-  bool ignore_end_;
+  bool ignore_end_, shifts_;
   std::vector<TokenId> spelled_;
   size_t n_alternatives_;
   std::function<void(const TokenEvent&)> on_token_;
@@ -58,6 +64,7 @@ class Generation : public Sequence {
   std::string text_;                       // of the event being built
   std::vector<TokenChance> alternatives_;  // likewise
   int n_prompt_, sample_;
+  int n_dropped_ = 0;
   bool finished_ = false;
   Clock::time_point submitted_;
   std::optional<Clock::time_point> first_step_, first_token_;

@@ -45,7 +45,8 @@ double Timings::bytes_per_second() const {
 Status check_request(const Request& request, const Instance& instance) {
   const int n_vocab = instance.config().n_vocab;
   if (request.prompt.empty()) return bad_request("expected a prompt, found no token");
-  if (request.prompt.size() >= size_t(instance.n_ctx())) {
+  const bool shifts = request.overflow == Overflow::shift && instance.n_ctx() >= kLeastShifted;
+  if (request.prompt.size() >= size_t(instance.n_ctx()) && !shifts) {
     return Error{ErrorCode::context_full,
                  concat("expected a prompt shorter than the context of ", instance.n_ctx(),
                         " tokens, found ", request.prompt.size())};

@@ -23,6 +23,7 @@ struct Timings {
   int prompt_tokens = 0, generated_tokens = 0;
   int cached_tokens = 0;        // of the prompt, not computed again
   int loaded_tokens = 0;        // of those, from the disk
+  int dropped_tokens = 0;       // by shifting the context: see Overflow
   int steps = 0;                // forward passes that this answer was part of,
   int generate_steps = 0;       // of them after the first token
   int drafted_tokens = 0;       // guessed in advance,
@@ -49,6 +50,13 @@ struct TokenEvent {
   std::string error;  // why, when finish is error
 };
 
+// What happens when the context is full.
+enum class Overflow {
+  stop,   // the answer ends; a prompt that is too long is refused
+  shift,  // the oldest tokens go, but for the first ones: the sink that attention rests on
+          // (arXiv:2309.17453). What is left is computed again, at its new positions.
+};
+
 struct Request {
   std::vector<TokenId> prompt;  // BOS included
   SamplingParams sampling;
@@ -57,6 +65,7 @@ struct Request {
       1;  // answers; each is what it would be alone with the seed sampling.seed + sample
   uint64_t user = 0;    // users who wait take turns
   int max_tokens = -1;  // -1: until the model ends or the context is full
+  Overflow overflow = Overflow::stop;
   std::vector<std::string> stop;
   std::vector<TokenId> spelled;  // control tokens whose names are part of the text
   int n_alternatives = 0;        // likeliest tokens that each event lists
@@ -67,6 +76,9 @@ struct Request {
 using RequestId = uint64_t;
 
 inline constexpr int kMaxSamples = 128;
+
+// The shortest context that can be shifted.
+inline constexpr int kLeastShifted = 16;  // tokens
 
 // bad_request, or context_full when the prompt leaves no room for a token.
 Status check_request(const Request& request, const Instance& instance);

@@ -64,6 +64,11 @@ void Scheduler::remove(Sequence* sequence) {
   withdraw(*sequence);
 }
 
+void Scheduler::restart(Sequence* sequence) {
+  withdraw(*sequence);
+  ++sequence->n_preempted;
+}
+
 // What it computed stays in the cache, as long as nobody needs the blocks.
 void Scheduler::withdraw(Sequence& sequence) {
   drop_copies();

@@ -50,6 +50,8 @@ class Scheduler {
   // bounds it by the context.
   void add(Sequence* sequence);
   void remove(Sequence* sequence);  // finished or cancelled; its blocks go back
+  // A running sequence whose tokens are about to be changed: all of them will be computed again.
+  void restart(Sequence* sequence);
   int n_running() const { return int(running_.size()); }
   bool idle() const { return running_.empty() && waiting_.empty(); }
 

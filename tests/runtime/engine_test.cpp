@@ -292,6 +292,32 @@ TEST_CASE("the totals add up") {
   CHECK(totals.generated_tokens == 12);
 }
 
+TEST_CASE("a context that is shifted goes on with its beginning and its end") {
+  const ModelFile file(test::tiny_model("llama"));
+  InstanceOptions options = engine_options(file, 2);
+  options.n_ctx = 64;
+  const auto engine = Engine::start(test::open(options));
+  Request request = test::sampled_request(test::random_tokens(1, 50, 200), 100, 3);
+  request.overflow = Overflow::shift;
+  const Answer shifted = test::run(*engine, std::move(request));
+  CHECK(shifted.finish == Finish::length);
+  CHECK(shifted.tokens.size() == 100);
+  CHECK(shifted.timings.generated_tokens == 100);
+  CHECK(shifted.timings.dropped_tokens == 96);  // three times from 64 to 32
+  // What comes after a shift is what follows the tokens that are left.
+  std::vector<TokenId> left = test::random_tokens(1, 50, 200);
+  left.insert(left.end(), shifted.tokens.begin(), shifted.tokens.begin() + 14);
+  left.erase(left.begin() + 16, left.begin() + 48);
+  const Answer after = test::run(*engine, test::sampled_request(left, 20, 3));
+  CHECK(std::equal(after.tokens.begin(), after.tokens.end(), shifted.tokens.begin() + 14));
+
+  Request long_one = test::sampled_request(test::random_tokens(2, 500, 200), 4, 3);
+  long_one.overflow = Overflow::shift;
+  const Answer of_long = test::run(*engine, std::move(long_one));
+  CHECK(of_long.tokens.size() == 4);
+  CHECK(of_long.timings.dropped_tokens == 468);
+}
+
 struct NothingAllowed final : TokenFilter {
   void apply(std::span<float> logits) override {
     for (float& logit : logits) logit = -INFINITY;
