@@ -134,6 +134,8 @@ void BenchCommand::declare(Options& options) {
        "sequences generated at once; their speeds are added (default: 1)");
   options.integer("-r,--repetitions", "N", wanted_.repetitions, 1, kMaxRepetitions,
                   "times that each test runs, after a warm-up (default: 5)");
+  options.integer("--kv-block", "N", wanted_.instance.block_size, 1, 4096,
+                  "tokens in a block of the KV cache (default: 32)");
   options.integer("--turns", "N", turns_, 1, kMaxTokens,
                   "instead of these: the time to the first token after N tokens of history, new, "
                   "kept in memory, and kept on disk");
@@ -164,7 +166,9 @@ Status BenchCommand::resolve() {
     LM_TRY(make_tensors(*wanted_.synthetic->shape, wanted_.synthetic->recipe));
     model_.model.path = *shape_;  // in place of a file
   }
+  const int block_size = wanted_.instance.block_size;
   wanted_.instance = LM_TRY(model_.instance_options());
+  wanted_.instance.block_size = block_size;
   return ok();
 }
 

@@ -59,3 +59,45 @@ TEST_CASE("cache: a folder that can't be used is a warning, not an end") {
   setup.args.push_back("-q");
   CHECK(run_llm(setup).err.empty());
 }
+
+TEST_CASE("overflow: a full context ends the answer, or is shifted, which is said") {
+  const std::vector<std::string> args = {"-m",  tiny_model_path(), "-p",    "One day", "-n",
+                                         "150", "--ignore-eos",    "--ctx", "64",      "--seed",
+                                         "1"};
+  const auto with = [&](std::vector<std::string> more) {
+    more.insert(more.begin(), args.begin(), args.end());
+    return run_llm(std::move(more));
+  };
+  const Json ended = require_ok(parse_json(with({"--json"}).out));
+  CHECK(ended["generated_tokens"].get<int>() < 64);
+  CHECK(ended["dropped_tokens"] == 0);
+  const Finished shifted = with({"--json", "--overflow", "shift"});
+  const Json object = require_ok(parse_json(shifted.out));
+  CHECK(object["generated_tokens"] == 150);
+  CHECK(object["dropped_tokens"].get<int>() > 64);
+  CHECK(shifted.err.find("shift") != std::string::npos);
+  CHECK(with({"--overflow", "shift", "-q"}).err.empty());
+  CHECK(with({"--overflow", "sometimes"}).status == 2);
+}
+
+TEST_CASE("overflow: a prompt that is too long is refused, or its end is read") {
+  std::vector<std::string> args = {"-m", tiny_model_path(), "-p", long_prompt(), "-n",
+                                   "3",  "--ctx",           "64"};
+  CHECK(run_llm(args).status == 5);
+  args.insert(args.end(), {"--overflow", "shift"});
+  const Finished shifted = run_llm(args);
+  CHECK(shifted.status == 0);
+  CHECK_FALSE(shifted.err.empty());
+}
+
+TEST_CASE("bench: the time to the first token of the next turn") {
+  const Finished finished =
+      run_llm({"bench", "--shape", "tiny", "--turns", "300", "--json", "-t", "1"});
+  REQUIRE(finished.status == 0);
+  const Json object = require_ok(parse_json(finished.out));
+  CHECK(object["history_tokens"] == 300);
+  for (const char* key :
+       {"first_turn_seconds", "second_turn_seconds", "second_turn_disk_seconds"}) {
+    CHECK(object[key].get<double>() > 0);
+  }
+}
