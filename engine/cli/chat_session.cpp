@@ -93,7 +93,8 @@ Status ChatSession::start(const ChatOptions& options) {
   if (!generation_.quiet) {
     screen_.notice(concat(printable(generation_.model.model.path.value_or("")), " (",
                           printable(config.family), "), context ", engine_->instance().n_ctx(),
-                          " tokens; /help lists the commands"));
+                          " tokens (KV cache ", human_bytes(engine_->instance().kv_bytes()),
+                          "); /help lists the commands"));
   }
   if (!remark.empty()) warn(remark);
   for (const chat::Message& message : record_.conversation().messages()) {
