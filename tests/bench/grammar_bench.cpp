@@ -3,9 +3,11 @@
 // $LLM_FIXTURES/tokenizers/vocab-llama-bpe.gguf or in ../shared/fixtures.
 #include <benchmark/benchmark.h>
 
-#include <chrono>
+#include <algorithm>
 #include <cstdlib>
+#include <ctime>
 #include <memory>
+#include <numeric>
 #include <string>
 #include <vector>
 
@@ -43,9 +45,19 @@ constexpr Case kCases[] = {
      "things\"}"},
 };
 
-double microseconds_since(std::chrono::steady_clock::time_point start) {
-  return std::chrono::duration<double, std::micro>(std::chrono::steady_clock::now() - start)
-      .count();
+// Of this thread's processor time: what else the machine does is not counted.
+double microseconds() {
+  timespec now{};
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+  return double(now.tv_sec) * 1e6 + double(now.tv_nsec) / 1e3;
+}
+
+double mean(const std::vector<double>& x) {
+  return std::accumulate(x.begin(), x.end(), 0.0) / double(x.size());
+}
+double quantile(std::vector<double> x, double q) {
+  std::sort(x.begin(), x.end());
+  return x[size_t(q * double(x.size() - 1))];
 }
 
 std::unique_ptr<Tokenizer> tokenizer_128k() {
@@ -65,33 +77,32 @@ void grammar(benchmark::State& state, const Case& c) {
   std::vector<TokenId> ids;
   tokenizer->encode(c.text, Tokenizer::Special::as_text, ids);
   std::vector<float> logits(vocabulary->size());
-  double compile = 0, first = 0, later = 0, worst = 0, n = 0;
+  std::vector<double> compile, first, later;
   for ([[maybe_unused]] auto _ : state) {
-    auto start = std::chrono::steady_clock::now();
+    double start = microseconds();
     (void)AnswerGrammar::from_json_schema(c.schema);
     const auto bound = rules.value().bind(vocabulary);
-    compile += microseconds_since(start);
+    compile.push_back(microseconds() - start);
     // The first answer computes masks, later ones of the same grammar find them.
-    for (const bool is_first : {true, false}) {
+    for (std::vector<double>* times : {&first, &later}) {
       const auto filter = make_grammar_filter(bound.value(), *tokenizer, {});
       for (const TokenId id : ids) {
         std::fill(logits.begin(), logits.end(), 1.0f);
-        start = std::chrono::steady_clock::now();
+        start = microseconds();
         filter->apply(logits);
         filter->accept(id);
-        const double spent = microseconds_since(start);
+        times->push_back(microseconds() - start);
         if (logits[size_t(id)] != 1.0f) return state.SkipWithError("a token was forbidden");
-        (is_first ? first : later) += spent;
-        if (!is_first) worst = std::max(worst, spent);
       }
     }
-    n += double(ids.size());
   }
   state.counters["tokens"] = double(ids.size());
-  state.counters["compile_us"] = compile / double(state.iterations());
-  state.counters["first_us_per_token"] = first / n;
-  state.counters["later_us_per_token"] = later / n;
-  state.counters["later_worst_us"] = worst;
+  state.counters["compile_us"] = quantile(compile, 0.5);
+  state.counters["first_mean_us"] = mean(first);
+  state.counters["first_median_us"] = quantile(first, 0.5);
+  state.counters["later_mean_us"] = mean(later);
+  state.counters["later_median_us"] = quantile(later, 0.5);
+  state.counters["later_p99_us"] = quantile(later, 0.99);
 }
 
 const bool kRegistered = [] {
