@@ -38,7 +38,7 @@ Result<Quantization> read_gptq(const Object& in) {
     return unsupported(in, "2, 3, 4 or 8 bits", concat(q.bits));
   }
   q.symmetric = LM_TRY(in.boolean("sym", false));
-  const std::string format = LM_TRY(in.str("checkpoint_format", "gptq"));
+  const std::string format = LM_TRY(in.str(present(in, {"checkpoint_format", "format"}), "gptq"));
   if (format == "marlin" || LM_TRY(in.boolean("is_marlin_format", false))) {
     return unsupported(in, "GPTQ weights in their own order",
                        "a checkpoint repacked for the Marlin kernel");
@@ -121,6 +121,10 @@ Result<Quantization> read_method(const Object& in) {
   if (method == "mxfp4") return Quantization{};
   if (method == "gptq") return read_gptq(in);
   if (method == "awq") return read_awq(in);
+  if (method == "auto-round" || method == "intel/auto-round") {  // one of the two, under its name
+    const std::string packing = LM_TRY(in.str("packing_format", "auto_round:auto_gptq"));
+    return packing.ends_with("awq") ? read_awq(in) : read_gptq(in);
+  }
   if (method == "compressed-tensors") return read_compressed(in);
   if (method == "fp8" || method == "fbgemm_fp8") return read_fp8(in);
   if (method == "marlin") {

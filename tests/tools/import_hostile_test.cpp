@@ -148,7 +148,7 @@ TEST_CASE("hostile: configurations") {
            "expected \"quantization_config\" to be an object");
 }
 
-TEST_CASE("hostile: a file cut short, or a name in two shards") {
+TEST_CASE("hostile: a file cut short") {
   const TempDir temp;
   known_llama(kGptq).quantized.save(temp.path() / "in");
   const fs::path weights = temp.path() / "in" / "model.safetensors";
@@ -160,6 +160,37 @@ TEST_CASE("hostile: a file cut short, or a name in two shards") {
     CHECK_FALSE(result.ok());
     CHECK_FALSE(fs::exists(temp.path() / "out.gguf"));
   }
+}
+
+// The folder in two shards, cut between the names below and above `middle`; `again` is in both.
+void save_sharded(const HfFolder& folder, const fs::path& path, const std::string& middle,
+                  const std::string& again) {
+  Json map = Json::object();
+  for (const int shard : {1, 2}) {
+    HfFolder part = folder;
+    std::erase_if(part.tensors, [&](const auto& entry) {
+      return (entry.first < middle) != (shard == 1) && entry.first != again;
+    });
+    const std::string name = "model-0000" + std::to_string(shard) + "-of-00002.safetensors";
+    for (const auto& [tensor, data] : part.tensors) map[tensor] = name;
+    part.save(path);
+    fs::rename(path / "model.safetensors", path / name);
+  }
+  write_text(path / "model.safetensors.index.json", dump_json({{"weight_map", map}}));
+}
+
+TEST_CASE("a module whose tensors lie in two shards, and one that lies in both") {
+  const TempDir temp;
+  const HfFolder folder = known_llama(kGptq).quantized;
+  const auto import_sharded = [&](const std::string& again) {
+    save_sharded(folder, temp.path() / "in", kStem + std::string(".qzeros"), again);
+    return convert({.in = temp.path() / "in", .out = temp.path() / "out.gguf", .vocab = false});
+  };
+  const ConvertReport report = require_ok(import_sharded(""));
+  CHECK(report.n_tensors > 20);
+  const auto twice = import_sharded(kStem + std::string(".qweight"));
+  REQUIRE_FALSE(twice.ok());
+  contains(twice.error().message, "up_proj.qweight occurs twice");
 }
 
 TEST_CASE("per-module widths and a configuration beside the model") {

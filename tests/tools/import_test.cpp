@@ -2,6 +2,7 @@
 // same numbers bit for bit and computes the same model.
 #include <cmath>
 
+#include "engine/core/file.h"
 #include "tests/model/run_model.h"
 #include "tests/tools/known_matrix.h"
 
@@ -180,6 +181,61 @@ TEST_CASE("import: what no block type holds is f32 on request, else near and sai
       CHECK(tensor.relative_rms_error < 0.01);
     }
     CHECK(inexact == 14);
+  }
+}
+
+TEST_CASE("import: scales that f16 rounds keep their integers, and the error is said") {
+  const Scheme scheme{Packing::gptq_v2, 4, 32, false, false, "F32"};
+  check_import({scheme, DType::f32}, {.exact = true});
+  const TempDir temp;
+  const ConvertReport report = import_model(known_llama(scheme).quantized, temp.path() / "q.gguf");
+  for (const ConvertedTensor& tensor : report.tensors) {
+    if (tensor.source.find("gptq") == std::string::npos) continue;
+    CHECK(tensor.type == DType::i4g32);
+    CHECK_FALSE(tensor.exact);
+    CHECK(tensor.relative_rms_error < 1.0 / 2048);  // half a step of f16
+  }
+}
+
+TEST_CASE("import: without tensors of our own, only what can be folded keeps its order") {
+  const TempDir temp;
+  const ConvertReport report =
+      import_model(known_llama({Packing::gptq_v1, 4, 32, true, true}).quantized,
+                   temp.path() / "q.gguf", {.compat = true});
+  for (const ConvertedTensor& tensor : report.tensors) {
+    CAPTURE(tensor.name);
+    CHECK_FALSE(tensor.name.ends_with(".perm"));
+    if (tensor.source.find("gptq") == std::string::npos) continue;
+    const bool folded = tensor.name.find("ffn_down") != std::string::npos;
+    CHECK(tensor.exact == folded);
+    CHECK(tensor.type == (folded ? DType::q4_0 : DType::q8_0));
+  }
+}
+
+TEST_CASE("import: a damaged order of columns is refused when the model is loaded") {
+  const TempDir temp;
+  import_model(known_llama({Packing::gptq_v1, 4, 32, true, true}).quantized,
+               temp.path() / "q.gguf");
+  const std::string whole = require_ok(read_file(temp.path() / "q.gguf", 1 << 26));
+  Registry registry;
+  registry.add(cpu::registry_entry());
+  const auto backend = require_ok(registry.open("cpu", {.n_threads = 1, .isa = ""}));
+  for (const char* name :
+       {"blk.0.attn_norm.perm", "blk.1.attn_output.perm", "blk.0.ffn_norm.perm"}) {
+    for (const int32_t column : {-1, 128, INT32_MAX, 3}) {  // 3 is there already, or 4 is
+      std::string bytes = whole;
+      const auto span = std::as_bytes(std::span(bytes));
+      const gguf::File file = require_ok(gguf::File::parse(span));
+      const auto at = size_t(file.tensor(name)->bytes.data() - span.data());
+      int32_t there = 0;
+      std::memcpy(&there, bytes.data() + at, 4);
+      const int32_t other = column == 3 && there == 3 ? 4 : column;
+      std::memcpy(bytes.data() + at, &other, 4);
+      const auto loaded = Model::load(file, *backend, {});
+      REQUIRE_FALSE(loaded.ok());
+      CHECK(loaded.error().message.find(std::string("expected ") + name +
+                                        " to hold each of 0 to 127 once") != std::string::npos);
+    }
   }
 }
 

@@ -53,8 +53,9 @@ inline KnownMatrix known_matrix(const Scheme& scheme, int64_t rows, int64_t cols
   for (int64_t i = 0; i < rows * m.n_groups; ++i) {
     m.zeros.push_back(scheme.symmetric ? levels / 2 : int(random.below(uint64_t(levels))));
     const float scale = random.uniform(0.2f, 1.0f) / float(levels);
-    m.scales.push_back(scheme.scale_type == "BF16" ? bf16_to_f32(f32_to_bf16(scale))
-                                                   : f16_to_f32(f32_to_f16(scale)));
+    m.scales.push_back(scheme.scale_type == "F32"    ? scale
+                       : scheme.scale_type == "BF16" ? bf16_to_f32(f32_to_bf16(scale))
+                                                     : f16_to_f32(f32_to_f16(scale)));
   }
   std::vector<int32_t> order(size_t(cols), 0);
   std::iota(order.begin(), order.end(), 0);
