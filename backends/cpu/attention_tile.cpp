@@ -125,15 +125,17 @@ void TileRun::collect_runs(KeyRange keys, int64_t base) {
     LM_CHECK(index < table.cols());
     const std::byte* k = head_at(call_.op.k_cache, index);
     const std::byte* v = head_at(call_.op.v_cache, index);
-    // While keys are multiplied, their values are fetched, and then the keys of the next segment.
+    // While keys are multiplied, their values are fetched (a line each time that a line of keys is
+    // used), and then the keys of the next segment: a thread waits for memory only at its first.
     const int64_t next = (key + kSegment) / layout.block_size;
     const bool more = next < table.cols() && blocks[next] >= 0;
     const std::byte* after = more ? head_at(call_.op.k_cache, next) : v;
+    const int64_t ahead = token * layout.bytes() / layout.block_size;
     const int first = int(key - base);
     k_runs_[n_runs_] = {bytes_of(k + layout.key(0, token)), bytes_of(k + layout.scale(0, token)),
-                        bytes_of(v + layout.value(token)), first, int(n)};
+                        bytes_of(v + ahead), first, int(n)};
     v_runs_[n_runs_] = {bytes_of(v + layout.value(token)), bytes_of(v + layout.scale(0, token)),
-                        bytes_of(after + layout.value(token)), first, int(n)};
+                        bytes_of(after + ahead), first, int(n)};
     key += n;
   }
   n_k_runs_ = n_runs_;

@@ -250,6 +250,25 @@ std::vector<Setup> setups() {
   };
 }
 
+// Few KV heads, so that the segments of one sequence go to several threads.
+std::vector<Setup> chunk_setups() {
+  return {
+      {.n_heads = 5, .n_kv_heads = 1, .head_dim = 64, .block_size = 32, .kv = DType::f16},
+      {.n_heads = 4, .n_kv_heads = 2, .head_dim = 96, .block_size = 32, .kv = DType::q8_0},
+      {.n_heads = 2, .n_kv_heads = 2, .head_dim = 80, .block_size = 16, .window = 700},
+      {.n_heads = 3, .n_kv_heads = 1, .head_dim = 64, .block_size = 24, .kv = DType::q8_0},
+  };
+}
+
+std::unique_ptr<Backend> open_wide(std::string_view isa, int n_threads) {
+  auto backend = open_cpu(isa, n_threads);
+  StepLimits limits = test_limits();
+  limits.n_heads = 9;
+  limits.head_dim = 256;
+  require_ok(backend->reserve(limits));
+  return backend;
+}
+
 }  // namespace
 
 TEST_CASE("attention: caches, groups, windows, sinks and caps, against f64") {
@@ -259,6 +278,82 @@ TEST_CASE("attention: caches, groups, windows, sinks and caps, against f64") {
       INFO("head_dim ", s.head_dim, " kv ", std::string(dtype_name(s.kv)), " window ", s.window);
       Fixture f(*backend, s, {1, 600, 40, 257}, true, 31);
       check_attention(f, {1, 3, 40, 1});
+    }
+  });
+}
+
+// Each group size with some head size, in each type: what a kernel carries at once, and its tails.
+TEST_CASE("attention: every group and head size, against f64") {
+  const int64_t head_dims[] = {64, 80, 96, 128, 256};
+  const DType types[] = {DType::f32, DType::f16, DType::q8_0};
+  for_each_isa([&](std::string_view isa) {
+    const auto backend = open_wide(isa, 3);
+    for (int64_t group = 1; group <= 9; ++group) {
+      for (size_t type = 0; type < 3; ++type) {
+        Setup s{.n_heads = group, .n_kv_heads = 1, .block_size = 32, .kv = types[type]};
+        s.head_dim = head_dims[size_t(group + 2 * int64_t(type)) % 5];
+        if (s.kv == DType::q8_0 && s.head_dim == 80) s.head_dim = 160;
+        s.window = group % 3 == 0 ? 100 : 0;
+        s.sinks = group % 2 == 0;
+        INFO("group ", group, " head_dim ", s.head_dim, " kv ", std::string(dtype_name(s.kv)));
+        Fixture f(*backend, s, {290, 17}, true, 35);
+        check_attention(f, {2, 17});
+      }
+    }
+  });
+}
+
+// A prompt in one step, in chunks and token by token; one sequence over several threads.
+TEST_CASE("attention: any cut into chunks and any threads give the same bits") {
+  for_each_isa([&](std::string_view isa) {
+    for (const Setup& s : chunk_setups()) {
+      INFO("head_dim ", s.head_dim, " kv ", std::string(dtype_name(s.kv)), " window ", s.window);
+      const int length = 1300, from = 1060;
+      std::vector<float> whole;
+      for (const int threads : {1, 2, 3, 4}) {
+        const auto backend = open_wide(isa, threads);
+        Fixture f(*backend, s, {length}, true, 36);
+        const std::vector<float> all = f.attend({length - from});
+        if (whole.empty()) whole = all;
+        REQUIRE(same_bits(all, whole));
+        for (const int chunk : {1, 9, 100}) {
+          std::vector<float> parts;
+          for (int first = from; first < length; first += chunk) {
+            // Single rows are many: a few of them.
+            if (chunk == 1 && first > from + 3) break;
+            f.kv_len = {std::min(first + chunk, length)};
+            const std::vector<float> part = f.attend({f.kv_len[0] - first});
+            parts.insert(parts.end(), part.begin(), part.end());
+          }
+          f.kv_len = {length};
+          REQUIRE(std::memcmp(parts.data(), whole.data(), parts.size() * 4) == 0);
+        }
+      }
+    }
+  });
+}
+
+// A later row of the step whose key and value are not numbers spoils no earlier one.
+TEST_CASE("attention: rows do not meet keys that they do not see") {
+  for_each_isa([&](std::string_view isa) {
+    for (const DType type : {DType::f32, DType::f16, DType::q8_0}) {
+      INFO("kv ", std::string(dtype_name(type)));
+      const auto backend = open_cpu(isa, 2);
+      const Setup s{.head_dim = 64, .kv = type, .window = 200};
+      Fixture good(*backend, s, {300}, true, 37), bad(*backend, s, {300}, true, 37);
+      const size_t width = size_t(s.n_kv_heads * s.head_dim);
+      // Token 299 is later than the rows before it; token 60 lies before the last rows' windows.
+      for (const size_t token : {size_t(299), size_t(60)}) {
+        std::fill_n(bad.k.begin() + std::ptrdiff_t(token * width), width, NAN);
+        std::fill_n(bad.v.begin() + std::ptrdiff_t(token * width), width, NAN);
+      }
+      bad.write();
+      const std::vector<float> expected = good.attend({50}), got = bad.attend({50});
+      const size_t row = size_t(s.n_heads * s.head_dim);
+      // Rows at 250..259 see token 60, the row at 299 itself.
+      REQUIRE(std::isnan(got[0]));
+      REQUIRE(std::isnan(got[49 * row]));
+      REQUIRE(std::memcmp(got.data() + 10 * row, expected.data() + 10 * row, 39 * row * 4) == 0);
     }
   });
 }

@@ -14,7 +14,7 @@ struct FloatKeys {
     const uint8_t* prefetch = op.keys.prefetch + int64_t(j) * kItemBytes;
     const float* query = static_cast<const float*>(op.queries);
     for (int d = 0; d < op.head_dim; ++d) {
-      __builtin_prefetch(prefetch);
+      __builtin_prefetch(prefetch, 0, 2);  // into the second level: see collect_runs
       F k[kVectors];
       for (int v = 0; v < kVectors; ++v) k[v] = Values::load(keys + v * kLanes * kItemBytes);
       for (int i = 0; i < kQueries; ++i) {
@@ -44,17 +44,20 @@ struct Q8Keys {
       for (auto& row : dots) {
         for (I& dot : row) dot = i_set(0);
       }
-      for (int pair = 0; pair < 16; ++pair) {
-        __builtin_prefetch(prefetch);
-        I k[kVectors];
-        for (int v = 0; v < kVectors; ++v) k[v] = i_load_pairs(keys + 2 * v * kLanes);
-        for (int i = 0; i < kQueries; ++i) {
-          const I q = i_set(query[i]);
-          for (int v = 0; v < kVectors; ++v) dots[i][v] = dot_pairs(dots[i][v], k[v], q);
+      // In steps that the compiler unrolls: it moves every sum twice around a loop.
+      for (int step = 0; step < 4; ++step) {
+        for (int pair = 0; pair < 4; ++pair) {
+          __builtin_prefetch(prefetch, 0, 2);  // into the second level: see collect_runs
+          I k[kVectors];
+          for (int v = 0; v < kVectors; ++v) k[v] = i_load_pairs(keys + 2 * v * kLanes);
+          for (int i = 0; i < kQueries; ++i) {
+            const I q = i_set(query[i]);
+            for (int v = 0; v < kVectors; ++v) dots[i][v] = dot_pairs(dots[i][v], k[v], q);
+          }
+          query += kQueries;
+          keys += 2 * op.stride;
+          prefetch += 2 * op.stride;
         }
-        query += kQueries;
-        keys += 2 * op.stride;
-        prefetch += 2 * op.stride;
       }
       for (int v = 0; v < kVectors; ++v) {
         const F scale = f_load_f16(scales + 2 * v * kLanes);

@@ -32,7 +32,7 @@ void value_tile(const WeightedSums& op, const float* weights, int d, int64_t n) 
     for (int j = part.begin; j < part.end; ++j, offset += row_bytes) {
       const uint8_t* row = run.data + offset;
       for (int b = 0; b < kVectors * kLanes * Values::kBytes; b += 64) {
-        __builtin_prefetch(run.prefetch + offset + b);
+        __builtin_prefetch(run.prefetch + offset + b, 0, 2);
       }
       F x[kVectors];
       for (int v = 0; v < kVectors; ++v) {
