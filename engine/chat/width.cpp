@@ -37,6 +37,10 @@ Cluster first_cluster(std::string_view text) {
   return cluster;
 }
 
+int char_width(char32_t c) {
+  return utf8proc_charwidth(utf8proc_int32_t(c));
+}
+
 int text_width(std::string_view text) {
   int width = 0;
   while (!text.empty()) {

@@ -15,6 +15,7 @@ struct Cluster {
 };
 Cluster first_cluster(std::string_view text);
 
+int char_width(char32_t c);  // on its own: 0 for what combines
 int text_width(std::string_view text);
 
 // `text` in at most `columns` cells; what is longer ends in "…".

@@ -8,24 +8,71 @@
 namespace lm::cli {
 namespace {
 
+Json calls_of(const Reply& reply) {
+  Json calls = Json::array();
+  for (const ToolCall& call : reply.calls) {
+    Json entry;
+    if (!call.id.empty()) entry["id"] = call.id;
+    entry["name"] = call.name;
+    const Result<Json> arguments = parse_json(closed_json(call.arguments));
+    entry["arguments"] = arguments.ok() ? arguments.value() : Json(nullptr);
+    entry["complete"] = call.complete;
+    calls.push_back(std::move(entry));
+  }
+  return calls;
+}
+
+// The answer, and after it a line of JSON for each call of a tool. Reasoning that is shown is
+// dimmed on a terminal, and stands between <think> and </think> elsewhere.
 class TextAnswer final : public Answer {
  public:
-  explicit TextAnswer(Output& out) : out_(out), terminal_(out.is_terminal()) {}
+  TextAnswer(bool show_reasoning, Output& out)
+      : out_(out),
+        terminal_(out.is_terminal()),
+        styled_(may_style(out)),
+        show_reasoning_(show_reasoning) {}
 
   void piece(const AnswerPiece& piece) override {
-    if (piece.text.empty()) return;
-    at_line_start_ = piece.text.back() == '\n';
-    out_.write(terminal_ ? terminal_safe(piece.text) : piece.text);
+    if (show_reasoning_ && !piece.reasoning.empty()) {
+      if (!reasoning_) write(styled_ ? "" : "<think>\n");
+      reasoning_ = true;
+      write_styled(piece.reasoning);
+    }
+    if (piece.content.empty()) return;
+    end_reasoning();
+    write(piece.content);
   }
 
   // A pipe gets the answer's bytes; a terminal's next prompt wants a line of its own.
-  void end(const AnswerEnd&) override {
+  void end(const AnswerEnd& end) override {
+    end_reasoning();
+    for (const Json& call : calls_of(end.reply)) {
+      if (!at_line_start_) write("\n");
+      write(dump_json(call) + "\n");
+    }
     if (terminal_ && !at_line_start_) out_.write("\n");
   }
 
  private:
+  void write(std::string_view text) {
+    if (text.empty()) return;
+    at_line_start_ = text.back() == '\n';
+    out_.write(terminal_ ? terminal_safe(text) : std::string(text));
+  }
+  void write_styled(std::string_view text) {
+    if (styled_) out_.write("\x1b[2m");
+    write(text);
+    if (styled_) out_.write("\x1b[0m");
+  }
+  void end_reasoning() {
+    if (!reasoning_) return;
+    reasoning_ = false;
+    write(styled_ ? "\n\n" : "\n</think>\n\n");
+  }
+
   Output& out_;
-  bool terminal_, at_line_start_ = true;
+  bool terminal_, styled_, show_reasoning_;
+  bool reasoning_ = false, at_line_start_ = true;
 };
 
 double microsecond_rounded(double seconds) {
@@ -50,15 +97,21 @@ void add_end(Json& object, const AnswerHead& head, const AnswerEnd& end) {
   object["read_gbps"] = std::round(end.timings.bytes_per_second() / 1e7) / 100;
 }
 
+void add_reply(Json& object, const Reply& reply) {
+  if (!reply.reasoning.empty()) object["reasoning"] = reply.reasoning;
+  if (!reply.calls.empty()) object["tool_calls"] = calls_of(reply);
+}
+
 class JsonAnswer final : public Answer {
  public:
   JsonAnswer(AnswerHead head, Output& out) : head_(std::move(head)), out_(out) {}
 
-  void piece(const AnswerPiece& piece) override { text_ += piece.text; }
+  void piece(const AnswerPiece&) override {}
 
   void end(const AnswerEnd& end) override {
     Json object;
-    object["text"] = text_;
+    object["text"] = end.reply.content;
+    add_reply(object, end.reply);
     add_end(object, head_, end);
     out_.write(dump_json(object) + "\n");
   }
@@ -66,7 +119,6 @@ class JsonAnswer final : public Answer {
  private:
   AnswerHead head_;
   Output& out_;
-  std::string text_;
 };
 
 class JsonlAnswer final : public Answer {
@@ -81,7 +133,8 @@ class JsonlAnswer final : public Answer {
   }
 
   void piece(const AnswerPiece& piece) override {
-    Json object{{"event", "token"}, {"text", piece.text}};
+    Json object{{"event", "token"}, {"text", piece.content}};
+    if (!piece.reasoning.empty()) object["reasoning"] = piece.reasoning;
     if (piece.token >= 0) {
       object["id"] = piece.token;
       object["logprob"] = piece.logprob;
@@ -91,6 +144,7 @@ class JsonlAnswer final : public Answer {
 
   void end(const AnswerEnd& end) override {
     Json object{{"event", "end"}};
+    if (!end.reply.calls.empty()) object["tool_calls"] = calls_of(end.reply);
     add_end(object, head_, end);
     line(object);
   }
@@ -104,7 +158,8 @@ class JsonlAnswer final : public Answer {
 
 }  // namespace
 
-std::unique_ptr<Answer> make_answer(AnswerForm form, AnswerHead head, Output& out) {
+std::unique_ptr<Answer> make_answer(AnswerForm form, AnswerHead head, bool show_reasoning,
+                                    Output& out) {
   switch (form) {
     case AnswerForm::json:
       return std::make_unique<JsonAnswer>(std::move(head), out);
@@ -113,7 +168,7 @@ std::unique_ptr<Answer> make_answer(AnswerForm form, AnswerHead head, Output& ou
     case AnswerForm::text:
       break;
   }
-  return std::make_unique<TextAnswer>(out);
+  return std::make_unique<TextAnswer>(show_reasoning, out);
 }
 
 }  // namespace lm::cli

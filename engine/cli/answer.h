@@ -9,6 +9,7 @@
 #include "engine/cli/output.h"
 #include "engine/core/token.h"
 #include "engine/runtime/engine.h"
+#include "engine/text/reply_parser.h"
 
 namespace lm::cli {
 
@@ -24,6 +25,7 @@ struct AnswerEnd {
   Finish finish = Finish::none;
   Timings timings;
   std::string error;  // when finish is error
+  Reply reply;        // all of it, taken apart
 };
 
 // What one token brings.
@@ -32,6 +34,8 @@ struct AnswerPiece {
   std::string text;  // whole characters
   float logprob;
   std::vector<TokenChance> alternatives;  // see Request::n_alternatives
+  // What this adds to the answer and to the reasoning before it; a mark adds to neither.
+  std::string content{}, reasoning{};
 };
 
 class Answer {
@@ -43,7 +47,8 @@ class Answer {
 };
 
 enum class AnswerForm { text, json, jsonl };
-// `out` must outlive the answer.
-std::unique_ptr<Answer> make_answer(AnswerForm form, AnswerHead head, Output& out);
+// `out` must outlive the answer. show_reasoning: in the form of text.
+std::unique_ptr<Answer> make_answer(AnswerForm form, AnswerHead head, bool show_reasoning,
+                                    Output& out);
 
 }  // namespace lm::cli

@@ -12,10 +12,25 @@ std::string plain_text(const Json& messages) {
   std::string text;
   for (const Json& message : messages) {
     if (message["role"] == "system") continue;
-    if (!text.empty()) text += '\n';
+    if (!text.empty() && message["role"] == "user") text += '\n';
     text += message["content"].get_ref<const std::string&>();
   }
   return text;
+}
+
+// What templates call the wish for reasoning: Qwen, GLM and others; DeepSeek and Granite; gpt-oss,
+// which can't go without.
+Json variables_of(Think think) {
+  switch (think) {
+    case Think::on:
+      return {{"enable_thinking", true}, {"thinking", true}};
+    case Think::off:
+      return {{"enable_thinking", false}, {"thinking", false}, {"reasoning_effort", "low"}};
+    case Think::automatic:
+    case Think::hide:
+      break;
+  }
+  return Json::object();
 }
 
 }  // namespace
@@ -35,17 +50,29 @@ Result<Asker> Asker::open(const Instance& instance, const GenerationOptions& opt
   if (!options.raw) {
     asker.template_ = LM_TRY(find_chat_template(&instance.file(), options.chat_template));
   }
+  if (options.tools) {
+    if (!asker.template_) {
+      return Error{ErrorCode::bad_request,
+                   "expected a model with a chat template for --tools, found none in it"};
+    }
+    asker.tools_ = LM_TRY(read_json_file(*options.tools, "tools"));
+  }
   if (!asker.template_ && options.system && !options.quiet) {
     warn("-s is left out: the text is continued as it is, without a chat template");
   }
   return asker;
 }
 
-Result<std::vector<TokenId>> Asker::encode(const Json& messages) const {
+Status Asker::encode(const Json& messages, Question& question) const {
   const Tokenizer& tokenizer = *instance_->tokenizer();
-  std::vector<TokenId> ids;
+  std::vector<TokenId>& ids = question.request.prompt;
   if (template_) {
-    ids = LM_TRY(encode_chat(*template_, tokenizer, {messages, options_->special}));
+    EncodedChat chat =
+        LM_TRY(encode_chat(*template_, tokenizer,
+                           {messages, tools_, variables_of(options_->think), options_->special}));
+    ids = std::move(chat.ids);
+    question.format = reply_format(template_->source(), chat.text, !tools_.is_null());
+    question.request.spelled = control_marks(*question.format, tokenizer);
   } else {
     const auto special =
         options_->special ? Tokenizer::Special::parse : Tokenizer::Special::as_text;
@@ -54,23 +81,26 @@ Result<std::vector<TokenId>> Asker::encode(const Json& messages) const {
   const TokenId bos = tokenizer.bos();
   const bool wanted = tokenizer.add_bos() || ids.empty();  // something must be there to continue
   if (wanted && bos >= 0 && (ids.empty() || ids.front() != bos)) ids.insert(ids.begin(), bos);
-  if (!ids.empty()) return ids;
+  if (!ids.empty()) return ok();
   return Error{ErrorCode::bad_request,
                "expected a prompt that is not empty: this model has no token that begins a text"};
 }
 
-Result<Request> Asker::ask(const Json& messages) const {
-  Request request;
+Result<Question> Asker::ask(const Json& messages) const {
+  Question question;
+  LM_TRY(encode(messages, question));
+  Request& request = question.request;
   request.sampling = sampling_;
-  request.prompt = LM_TRY(encode(messages));
   if (grammar_) {
     request.filter = make_grammar_filter(grammar_, *instance_->tokenizer(), request.prompt);
+    question.format.reset();  // the form is that of all the text
+    request.spelled.clear();
   }
   request.max_tokens = options_->max_tokens;
   request.overflow = options_->overflow;
   request.stop = options_->stop;
   request.ignore_end = options_->ignore_end;
-  return request;
+  return question;
 }
 
 }  // namespace lm::cli

@@ -8,8 +8,14 @@
 #include "engine/core/result.h"
 #include "engine/runtime/engine.h"
 #include "engine/text/chat_template.h"
+#include "engine/text/reply_format.h"
 
 namespace lm::cli {
+
+struct Question {
+  Request request;
+  std::optional<ReplyFormat> format;  // nullopt: the answer is text and nothing else
+};
 
 class Asker {
  public:
@@ -20,17 +26,18 @@ class Asker {
   SamplingParams& sampling() { return sampling_; }  // of the next requests
 
   // What comes after `messages`, [{"role": ..., "content": ...}, ...]. Without a template their
-  // texts are continued, each on a line of its own.
-  Result<Request> ask(const Json& messages) const;
+  // texts are continued, a question on a line of its own.
+  Result<Question> ask(const Json& messages) const;
 
  private:
   Asker(const Instance& instance, const GenerationOptions& options);
 
-  Result<std::vector<TokenId>> encode(const Json& messages) const;
+  Status encode(const Json& messages, Question& question) const;
 
   const Instance* instance_;
   const GenerationOptions* options_;
   std::optional<ChatTemplate> template_;
+  Json tools_ = nullptr;
   SamplingParams sampling_;
   std::shared_ptr<const grammar::TokenGrammar> grammar_;  // nullptr: any answer
 };

@@ -230,7 +230,9 @@ void ChatSession::set(const std::string& assignment) {
     if (!done.ok()) screen_.problem(done.error());
     return;
   }
-  std::string text = concat("n ", generation_.max_tokens, "\nseed ", asker_->sampling().seed);
+  std::string text =
+      concat("n ", generation_.max_tokens, "\nthink ", think_name(generation_.think), "\nmarkdown ",
+             screen_.markdown() ? "on" : "off", "\nseed ", asker_->sampling().seed);
   for (const std::string_view known : sampling_names()) {
     text += concat("\n", known, " ", sampling_value(asker_->sampling(), known).value_or(""));
   }
@@ -240,6 +242,11 @@ void ChatSession::set(const std::string& assignment) {
 Status ChatSession::set_value(const std::string& name, const std::string& value) {
   if (name == "n") {
     generation_.max_tokens = int(LM_TRY(integer_in(value, -1, INT32_MAX)));
+  } else if (name == "think") {
+    generation_.think = LM_TRY(think_from_name(value));
+  } else if (name == "markdown") {
+    if (value != "on" && value != "off") return expected("on or off", value);
+    screen_.set_markdown(value == "on");
   } else if (name == "seed") {
     asker_->sampling().seed = uint64_t(LM_TRY(integer_in(value, 0, INT64_MAX)));
   } else if (sampling_value(asker_->sampling(), name)) {

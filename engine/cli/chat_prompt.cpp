@@ -7,7 +7,7 @@
 namespace lm::cli {
 namespace {
 
-constexpr size_t kMaxTemplateBytes = 1 << 20;
+constexpr size_t kMaxTemplateBytes = 1 << 20, kMaxJsonBytes = 256 << 20;
 constexpr std::string_view kRawHint =
     "--raw continues the text without a chat template, and "
     "--chat-template FILE takes another one";
@@ -47,19 +47,30 @@ std::string eos_text(const Tokenizer& tokenizer) {
   return token_text(tokenizer, tokenizer.eos());
 }
 
-Result<std::vector<TokenId>> encode_chat(const ChatTemplate& chat, const Tokenizer& tokenizer,
-                                         const Conversation& conversation) {
+Result<Json> read_json_file(const std::string& path, std::string_view what) {
+  Result<std::string> text = read_file(path, kMaxJsonBytes);
+  if (!text.ok()) return std::move(text).error().within(what);
+  Result<Json> json = parse_json(text.value());
+  if (!json.ok()) return std::move(json).error().within(concat(what, " ", printable(path)));
+  return json;
+}
+
+Result<EncodedChat> encode_chat(const ChatTemplate& chat, const Tokenizer& tokenizer,
+                                const Conversation& conversation) {
   ChatInput input;
   input.messages = conversation.messages;
+  input.tools = conversation.tools;
+  input.variables = conversation.variables;
   input.bos_token = bos_text(tokenizer);
   input.eos_token = eos_text(tokenizer);
   Result<RenderedPrompt> rendered = chat.render(input);
   if (!rendered.ok()) return with_hint(std::move(rendered).error(), std::string(kRawHint));
   RenderedPrompt prompt = std::move(rendered).value();
   if (conversation.special) prompt.input.clear();
-  std::vector<TokenId> ids;
-  tokenizer.encode_prompt(prompt.text, prompt.input, ids);
-  return ids;
+  EncodedChat encoded;
+  tokenizer.encode_prompt(prompt.text, prompt.input, encoded.ids);
+  encoded.text = std::move(prompt.text);
+  return encoded;
 }
 
 }  // namespace lm::cli

@@ -27,9 +27,18 @@ std::string eos_text(const Tokenizer& tokenizer);
 // the text begins with BOS once, whoever writes it.
 struct Conversation {
   Json messages;
+  Json tools = nullptr;
+  Json variables = Json::object();  // of the template
   bool special = false;
 };
-Result<std::vector<TokenId>> encode_chat(const ChatTemplate& chat, const Tokenizer& tokenizer,
-                                         const Conversation& conversation);
+struct EncodedChat {
+  std::vector<TokenId> ids;
+  std::string text;  // what the template made
+};
+Result<EncodedChat> encode_chat(const ChatTemplate& chat, const Tokenizer& tokenizer,
+                                const Conversation& conversation);
+
+// bad_file, naming `what` and the file, when it holds no JSON.
+Result<Json> read_json_file(const std::string& path, std::string_view what);
 
 }  // namespace lm::cli

@@ -3,8 +3,6 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-#include <cstdlib>
-
 #include "engine/cli/terminal.h"
 #include "engine/core/text.h"
 
@@ -14,20 +12,9 @@ namespace {
 constexpr int kUsualColumns = 80;
 constexpr std::string_view kDim = "\x1b[2m", kPlain = "\x1b[0m";
 
-bool is_set(const char* variable) {
-  const char* value = std::getenv(variable);
-  return value != nullptr && *value != '\0';
-}
-
-bool is_dumb_terminal() {
-  const char* term = std::getenv("TERM");
-  return term == nullptr || std::string_view(term) == "dumb";
-}
-
 }  // namespace
 
-ChatScreen::ChatScreen(Output& out)
-    : out_(out), styled_(out.is_terminal() && !is_set("NO_COLOR") && !is_dumb_terminal()) {}
+ChatScreen::ChatScreen(Output& out) : out_(out), styled_(may_style(out)) {}
 
 int ChatScreen::columns() const {
   winsize size{};
@@ -48,17 +35,24 @@ void ChatScreen::problem(const Error& error) {
 }
 
 void ChatScreen::begin_answer() {
-  at_line_start_ = true;
+  styler_.emplace(styled_, styled_ && markdown_);
+}
+
+void ChatScreen::reasoning_text(std::string_view text) {
+  if (text.empty() || !styler_) return;
+  styler_->set_columns(columns());
+  out_.write(styler_->reasoning(terminal_safe(text)));
 }
 
 void ChatScreen::answer_text(std::string_view text) {
-  if (text.empty()) return;
-  at_line_start_ = text.back() == '\n';
-  out_.write(terminal_safe(text));
+  if (text.empty() || !styler_) return;
+  styler_->set_columns(columns());
+  out_.write(styler_->answer(terminal_safe(text)));
 }
 
 void ChatScreen::end_answer() {
-  if (!at_line_start_) out_.write("\n");
+  if (styler_) out_.write(styler_->finish());
+  styler_.reset();
 }
 
 }  // namespace lm::cli

@@ -2,9 +2,11 @@
 // Text from the model and from files can't drive the terminal, and colours are left out where they
 // are not wanted.
 #pragma once
+#include <optional>
 #include <string>
 #include <string_view>
 
+#include "engine/chat/answer_styler.h"
 #include "engine/cli/answer.h"
 #include "engine/cli/output.h"
 
@@ -21,7 +23,11 @@ class ChatScreen {
   void problem(const Error& error);          // what went wrong; the chat goes on
   void prompt_ended() { out_.write("\n"); }  // where no Enter ended the typed line
 
+  bool markdown() const { return markdown_; }  // styled; only where there are styles
+  void set_markdown(bool styled) { markdown_ = styled; }
+
   void begin_answer();
+  void reasoning_text(std::string_view text);
   void answer_text(std::string_view text);
   void end_answer();
 
@@ -30,7 +36,8 @@ class ChatScreen {
 
   Output& out_;
   bool styled_;
-  bool at_line_start_ = true;
+  bool markdown_ = true;
+  std::optional<chat::AnswerStyler> styler_;  // of the answer that is being shown
 };
 
 }  // namespace lm::cli

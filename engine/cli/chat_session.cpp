@@ -33,25 +33,23 @@ std::optional<chat::Store> open_store(const ChatOptions& options) {
 // Shows an answer as it comes, and remembers it.
 class ChatAnswer final : public Answer {
  public:
-  ChatAnswer(ChatScreen& screen, std::vector<AnswerPiece>& pieces)
-      : screen_(screen), pieces_(pieces) {
+  ChatAnswer(ChatScreen& screen, bool show_reasoning, std::vector<AnswerPiece>& pieces)
+      : screen_(screen), show_reasoning_(show_reasoning), pieces_(pieces) {
     pieces_.clear();
   }
 
   void begin() override { screen_.begin_answer(); }
   void piece(const AnswerPiece& piece) override {
-    text_ += piece.text;
-    screen_.answer_text(piece.text);
+    if (show_reasoning_) screen_.reasoning_text(piece.reasoning);
+    screen_.answer_text(piece.content);
     if (piece.token >= 0) pieces_.push_back(piece);
   }
   void end(const AnswerEnd&) override { screen_.end_answer(); }
 
-  const std::string& text() const { return text_; }
-
  private:
   ChatScreen& screen_;
+  bool show_reasoning_;
   std::vector<AnswerPiece>& pieces_;
-  std::string text_;
 };
 
 }  // namespace
@@ -220,16 +218,16 @@ void ChatSession::answer() {
   const chat::Conversation& conversation = record_.conversation();
   const int question = conversation.current();
   const int unanswered = conversation.find(question)->parent;
-  Result<Request> request = asker_->ask(messages());
-  if (!request.ok()) {
-    screen_.problem(request.error());
+  Result<Question> asked = asker_->ask(messages());
+  if (!asked.ok()) {
+    screen_.problem(asked.error());
     record_.go_to(unanswered);
     return;
   }
-  request.value().n_alternatives = kAlternatives;
-  request.value().sampling.seed += conversation.replies(question).size();  // another answer
-  ChatAnswer shown(screen_, last_answer_);
-  Result<AnswerEnd> ended = generate(*engine_, std::move(request).value(), shown, context_);
+  asked.value().request.n_alternatives = kAlternatives;
+  asked.value().request.sampling.seed += conversation.replies(question).size();  // another answer
+  ChatAnswer shown(screen_, generation_.think != Think::hide, last_answer_);
+  Result<AnswerEnd> ended = generate(*engine_, std::move(asked).value(), shown, context_);
   if (!ended.ok()) {
     Error error = std::move(ended).error();
     screen_.problem(error.code == ErrorCode::context_full
@@ -245,13 +243,15 @@ void ChatSession::answer() {
   const bool stopped = pending_signal() == SIGINT;
   if (stopped) context_.signals.forget();
   if (pending_signal() != 0) status_ = exit_status_of_signal(pending_signal());
-  if (shown.text().empty() && end.finish != Finish::stop) {
+  const Reply& reply = end.reply;
+  if (reply.content.empty() && reply.reasoning.empty() && end.finish != Finish::stop) {
     record_.go_to(unanswered);
     if (stopped) screen_.notice("stopped before the answer began");
     return;
   }
   record_.say({.role = chat::Role::assistant,
-               .content = shown.text(),
+               .content = reply.content,
+               .reasoning = reply.reasoning,
                .finish = std::string(finish_name(end.finish))});
   show_status(end);
 }

@@ -2,6 +2,7 @@
 
 #include <mutex>
 #include <new>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -48,25 +49,65 @@ class Mailbox {
   bool lost_ = false;
 };
 
+// Hands the pieces on, taken apart where the model marks parts of its replies.
+class Delivery {
+ public:
+  Delivery(std::optional<ReplyFormat> format, Answer& answer) : answer_(answer) {
+    if (!format) return;
+    parser_.emplace(std::move(*format), [this](const ReplyEvent& event) {
+      reply_.take(event);
+      if (event.kind == ReplyEvent::Kind::content) piece_.content += event.text;
+      if (event.kind == ReplyEvent::Kind::reasoning) piece_.reasoning += event.text;
+    });
+  }
+
+  void deliver(AnswerPiece piece) {
+    piece_ = std::move(piece);
+    if (parser_) {
+      parser_->push(piece_.text);
+    } else {
+      piece_.content = piece_.text;
+      reply_.content += piece_.text;
+    }
+    answer_.piece(piece_);
+  }
+
+  Reply finish() {
+    if (!parser_) return std::move(reply_);
+    piece_ = {-1, "", 0, {}};
+    parser_->finish();
+    if (!piece_.content.empty() || !piece_.reasoning.empty()) answer_.piece(piece_);
+    return std::move(reply_);
+  }
+
+ private:
+  Answer& answer_;
+  AnswerPiece piece_{-1, "", 0, {}};
+  Reply reply_;
+  std::optional<ReplyParser> parser_;
+};
+
 }  // namespace
 
-Result<AnswerEnd> generate(Engine& engine, Request request, Answer& answer,
+Result<AnswerEnd> generate(Engine& engine, Question question, Answer& answer,
                            const Context& context) {
   Mailbox mailbox;
-  request.on_token = [&](const TokenEvent& event) {
+  Delivery delivery(std::move(question.format), answer);
+  question.request.on_token = [&](const TokenEvent& event) {
     mailbox.put(event);
     context.signals.wake();
   };
   context.signals.hold();
-  const RequestId id = LM_TRY(engine.submit(std::move(request)));
+  const RequestId id = LM_TRY(engine.submit(std::move(question.request)));
   answer.begin();
   for (bool cancelled = false;;) {
     context.signals.wait();
-    const Mailbox::Taken taken = mailbox.take();
-    for (const AnswerPiece& piece : taken.pieces) answer.piece(piece);
+    Mailbox::Taken taken = mailbox.take();
+    for (AnswerPiece& piece : taken.pieces) delivery.deliver(std::move(piece));
     if (taken.end.finish != Finish::none) {
       if (taken.lost) throw std::bad_alloc();
-      return taken.end;
+      taken.end.reply = delivery.finish();
+      return std::move(taken.end);
     }
     const bool leave =
         pending_signal() != 0 || taken.lost || !context.out.ok() || context.out.reader_gone();

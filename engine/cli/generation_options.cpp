@@ -1,16 +1,40 @@
 #include "engine/cli/generation_options.h"
 
 #include <limits>
+#include <utility>
 
 #include "engine/core/text.h"
 
 namespace lm::cli {
+namespace {
+
+constexpr std::pair<std::string_view, Think> kThink[] = {
+    {"on", Think::on}, {"off", Think::off}, {"hide", Think::hide}};
+
+}  // namespace
+
+Result<Think> think_from_name(std::string_view name) {
+  for (const auto& [known, think] : kThink) {
+    if (name == known) return think;
+  }
+  return Error{ErrorCode::bad_request,
+               concat("expected on, off or hide, found \"", printable(name), "\"")};
+}
+
+std::string_view think_name(Think think) {
+  for (const auto& [name, known] : kThink) {
+    if (think == known) return name;
+  }
+  return "auto";
+}
 
 void GenerationOptions::declare_prompt(Options& options) {
   options.text("-s,--system", "TEXT", system,
                "system prompt, for models that have a chat template");
   options.text("--chat-template", "NAME|FILE", chat_template,
                "the chat template: one of the model's, or a file (default: the model's own)");
+  options.text("--tools", "FILE", tools,
+               "the tools that the model may call, a list in JSON; --json has the calls apart");
   options.flag("--raw", raw, "continue the text as it is, without a chat template");
   options.flag("--special", special, "control tokens spelled out in the prompt count as such");
 }
@@ -42,6 +66,15 @@ void GenerationOptions::declare_answer(Options& options) {
       "when the context is full: refuse the prompt or end the answer (error, the default), or "
       "forget the oldest tokens but the first (shift), and say so");
   options.flag("--ignore-eos", ignore_end, "go on after the model's end token");
+  options.value(
+      "--think", "WHEN",
+      [this](std::string_view word) -> Status {
+        think = LM_TRY(think_from_name(word));
+        return ok();
+      },
+      "reasoning before the answer: on (shown), off (asks the model for none), hide (default: "
+      "shown "
+      "on a terminal, not in a pipe; --json has it apart)");
   grammar.declare(options);
 }
 

@@ -3,6 +3,7 @@
 #pragma once
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "engine/cli/cache_options.h"
@@ -13,13 +14,24 @@
 
 namespace lm::cli {
 
+// What happens to the reasoning of models that write theirs before the answer.
+enum class Think {
+  automatic,  // shown on a terminal, left out where the answer goes into a pipe
+  on,         // asked for, and shown
+  off,        // not asked for, where the model's template can say so
+  hide,       // left to the model, and not shown
+};
+Result<Think> think_from_name(std::string_view name);  // on, off, hide
+std::string_view think_name(Think think);
+
 struct GenerationOptions {
   ModelOptions model;
   SamplingOptions sampling;
   CacheOptions cache;
   GrammarOptions grammar;
-  std::optional<std::string> system, chat_template;
+  std::optional<std::string> system, chat_template, tools;
   std::vector<std::string> stop;
+  Think think = Think::automatic;
   int max_tokens = -1;
   Overflow overflow = Overflow::stop;
   bool raw = false, special = false, ignore_end = false;

@@ -2,6 +2,7 @@
 
 #include <histedit.h>
 #include <signal.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include <clocale>
@@ -46,8 +47,8 @@ void use_utf8() {
 }  // namespace
 
 struct LineEditor::Impl {
-  Impl(Signals& signals, Complete names)
-      : keys(STDIN_FILENO, signals), complete(std::move(names)) {}
+  Impl(Signals& signals_, Complete names)
+      : signals(signals_), keys(STDIN_FILENO, signals_), complete(std::move(names)) {}
   ~Impl();
   Impl(const Impl&) = delete;
   Impl& operator=(const Impl&) = delete;
@@ -55,6 +56,7 @@ struct LineEditor::Impl {
   bool start();
   void bind_keys();
   void suspend();
+  void follow_resizing();
 
   // What libedit calls: the first argument leads to the editor.
   static Impl& of(EditLine* editor);
@@ -64,8 +66,10 @@ struct LineEditor::Impl {
   static unsigned char insert_paste(EditLine* editor, wint_t);
   static unsigned char complete_word(EditLine* editor, wint_t);
 
+  Signals& signals;
   KeyReader keys;
   Complete complete;
+  winsize size{};  // that libedit knows
   EditLine* edit = nullptr;
   HistoryW* history = nullptr;
   FILE* nowhere = nullptr;  // for what libedit has to say of terminals that it does not know
@@ -136,9 +140,18 @@ void LineEditor::Impl::suspend() {
   el_wset(edit, EL_REFRESH);
 }
 
+void LineEditor::Impl::follow_resizing() {
+  winsize now{};
+  if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &now) != 0) return;
+  if (now.ws_col == size.ws_col && now.ws_row == size.ws_row) return;
+  size = now;
+  el_resize(edit);
+}
+
 int LineEditor::Impl::next_key(EditLine* editor, wchar_t* key) {
   Impl& self = of(editor);
   while (const std::optional<char32_t> c = self.keys.next()) {
+    self.follow_resizing();
     if (*c == kCtrlZ) {
       self.suspend();
       continue;
@@ -198,8 +211,9 @@ TypedLine LineEditor::read(std::string_view prompt) {
   self.prompt = to_wide(prompt);
   self.interrupted = false;
   self.keys.restart();
-  el_resize(self.edit);  // it may have changed while an answer came
+  self.follow_resizing();
   self.screen.write(kPasteModeOn);
+  el_wset(self.edit, EL_PREP_TERM, 1);  // before the prompt is seen: no key goes astray
   int n = 0;
   const wchar_t* line = el_wgets(self.edit, &n);
   self.screen.write(kPasteModeOff);
@@ -209,7 +223,11 @@ TypedLine LineEditor::read(std::string_view prompt) {
     return {TypedLine::Kind::text, std::move(text)};
   }
   if (self.interrupted) return {TypedLine::Kind::interrupted, ""};
-  if (self.keys.end() == KeyReader::End::signal) return {TypedLine::Kind::signal, ""};
+  if (self.keys.end() == KeyReader::End::signal) {
+    if (pending_signal() != SIGINT) return {TypedLine::Kind::signal, ""};
+    self.signals.forget();  // from elsewhere, but it means the same
+    return {TypedLine::Kind::interrupted, ""};
+  }
   return {TypedLine::Kind::end, ""};
 }
 

@@ -5,21 +5,10 @@
 #include "engine/cli/command.h"
 #include "engine/cli/model_options.h"
 #include "engine/cli/terminal.h"
-#include "engine/core/file.h"
 #include "engine/core/text.h"
 
 namespace lm::cli {
 namespace {
-
-constexpr size_t kMaxJsonBytes = 256 << 20;
-
-Result<Json> read_json_file(const std::string& path, std::string_view what) {
-  Result<std::string> text = read_file(path, kMaxJsonBytes);
-  if (!text.ok()) return std::move(text).error().within(what);
-  Result<Json> json = parse_json(text.value());
-  if (!json.ok()) return std::move(json).error().within(concat(what, " ", printable(path)));
-  return json;
-}
 
 class RenderCommand final : public Command {
  public:

@@ -30,7 +30,7 @@ class RunCommand final : public Command {
   void declare_prompt(Options& options);
   void declare_output(Options& options);
   void describe(const Instance& instance, uint64_t seed) const;
-  Result<ExitStatus> answer(Engine& engine, Request request, AnswerHead head,
+  Result<ExitStatus> answer(Engine& engine, Question question, AnswerHead head,
                             const Context& context) const;
 
   PromptSources prompt_;
@@ -63,9 +63,9 @@ void RunCommand::declare_output(Options& options) {
   options.group("Output");
   options.flag(
       "--json", json_,
-      "one JSON object at the end: text, finish (stop, length, cancelled, error), prompt_tokens, "
-      "cached_tokens, dropped_tokens, generated_tokens, seed, model, load_seconds, queue_seconds, "
-      "prompt_seconds, "
+      "one JSON object at the end: text, reasoning, tool_calls, finish (stop, length, cancelled, "
+      "error), prompt_tokens, cached_tokens, dropped_tokens, generated_tokens, seed, model, "
+      "load_seconds, queue_seconds, prompt_seconds, "
       "first_token_seconds, generate_seconds, seconds_per_token, read_gbps");
   options.flag("--jsonl", jsonl_,
                "one JSON object a line: an event \"start\", \"token\" (text, id, logprob) for "
@@ -110,22 +110,24 @@ Result<ExitStatus> RunCommand::run(const Context& context) {
   std::unique_ptr<Instance> instance =
       LM_TRY(open_instance(context, instance_options, !generation_.quiet));
   const Asker asker = LM_TRY(Asker::open(*instance, generation_));
-  Request request = LM_TRY(asker.ask(messages_of(generation_.system, prompt)));
-  if (verbose_) describe(*instance, request.sampling.seed);
+  Question question = LM_TRY(asker.ask(messages_of(generation_.system, prompt)));
+  if (verbose_) describe(*instance, question.request.sampling.seed);
   const std::unique_ptr<Engine> engine = Engine::start(
       std::move(instance), {.disk = generation_.cache.open(false, generation_.quiet)});
   AnswerHead head{.model = instance_options.model_path.native(),
-                  .seed = request.sampling.seed,
-                  .prompt_tokens = int(request.prompt.size()),
+                  .seed = question.request.sampling.seed,
+                  .prompt_tokens = int(question.request.prompt.size()),
                   .load_seconds = seconds_since(start)};
-  return answer(*engine, std::move(request), std::move(head), context);
+  return answer(*engine, std::move(question), std::move(head), context);
 }
 
-Result<ExitStatus> RunCommand::answer(Engine& engine, Request request, AnswerHead head,
+Result<ExitStatus> RunCommand::answer(Engine& engine, Question question, AnswerHead head,
                                       const Context& context) const {
   const AnswerForm form = json_ ? AnswerForm::json : jsonl_ ? AnswerForm::jsonl : AnswerForm::text;
-  const std::unique_ptr<Answer> sink = make_answer(form, head, context.out);
-  Result<AnswerEnd> ended = generate(engine, std::move(request), *sink, context);
+  const bool show_reasoning = generation_.think == Think::on ||
+                              (generation_.think == Think::automatic && context.out.is_terminal());
+  const std::unique_ptr<Answer> sink = make_answer(form, head, show_reasoning, context.out);
+  Result<AnswerEnd> ended = generate(engine, std::move(question), *sink, context);
   if (!ended.ok()) {
     Error error = std::move(ended).error();
     if (error.code != ErrorCode::context_full) return error;

@@ -8,6 +8,7 @@
 #include <cstdio>
 #include <cstdlib>
 
+#include "engine/cli/output.h"
 #include "engine/core/text.h"
 #include "engine/core/utf8.h"
 
@@ -19,8 +20,7 @@ constexpr uint64_t kLargeModel = 256ull
                                  << 20;  // bytes; smaller ones are there before a bar is read
 
 bool cursor_control_allowed() {
-  const char* no_color = std::getenv("NO_COLOR");
-  return (no_color == nullptr || *no_color == '\0') && isatty(STDOUT_FILENO) == 1;
+  return may_style(Output());
 }
 
 }  // namespace
@@ -39,6 +39,13 @@ void warn(std::string_view message) {
 
 bool stderr_is_terminal() {
   return isatty(STDERR_FILENO) == 1;
+}
+
+bool may_style(const Output& out) {
+  const char* no_color = std::getenv("NO_COLOR");
+  const char* term = std::getenv("TERM");
+  return (no_color == nullptr || *no_color == '\0') && term != nullptr &&
+         std::string_view(term) != "dumb" && out.is_terminal();
 }
 
 std::string terminal_safe(std::string_view text) {

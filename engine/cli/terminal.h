@@ -13,6 +13,10 @@ void warn(std::string_view message);
 
 bool stderr_is_terminal();
 
+class Output;
+// Whether colours and cursor control may go there: a terminal that knows them, no $NO_COLOR.
+bool may_style(const Output& out);
+
 // `text` with the control characters that could drive a terminal taken out ('\n' and '\t' stay).
 // Written for UTF-8; call it with whole characters.
 std::string terminal_safe(std::string_view text);

@@ -91,7 +91,12 @@ uint64_t size_of(const Json& json, int depth) {
 
 struct ChatTemplate::Program {
   jinja::Block block;
+  std::string source;
 };
+
+const std::string& ChatTemplate::source() const {
+  return program_->source;
+}
 
 Result<ChatTemplate> ChatTemplate::compile(std::string_view source) {
   if (source.size() > kMaxSourceBytes) {
@@ -101,7 +106,8 @@ Result<ChatTemplate> ChatTemplate::compile(std::string_view source) {
   Result<jinja::Block> block = jinja::parse(source);
   if (!block.ok()) return std::move(block).error().within("chat template");
   ChatTemplate result;
-  result.program_ = std::make_shared<const Program>(Program{std::move(block).value()});
+  result.program_ =
+      std::make_shared<const Program>(Program{std::move(block).value(), std::string(source)});
   return result;
 }
 

@@ -35,6 +35,8 @@ class ChatTemplate {
   // bad_file, with the line, when it is not a template or uses what ours does not know.
   static Result<ChatTemplate> compile(std::string_view source);
 
+  const std::string& source() const;
+
   // bad_request when the template refuses the conversation (raise_exception); bad_file when it
   // fails otherwise, or does not end.
   Result<RenderedPrompt> render(const ChatInput& input) const;

@@ -108,5 +108,40 @@ TEST_CASE("chat template: control tokens in a prompt stay text unless --special 
         count_tokens(models, "<s>[user]a<_s>b[assistant]"));  // as many bytes, and no token
 }
 
+TEST_CASE("reasoning: apart in JSON, not on stdout unless asked for, off by the template") {
+  const Models models;
+  const std::string thinking = models.file(
+      "think.jinja",
+      "{{ messages[0].content }}{% if enable_thinking is defined and not enable_thinking %}"
+      "[no]{% else %}<think>\n{% endif %}");
+  const auto run = [&](std::vector<std::string> args) {
+    args.insert(args.begin(), {"-m", models.model, "-p", "x", "-n", "12", "--seed", "5",
+                               "--ignore-eos", "--chat-template", thinking});
+    Finished finished = run_llm(std::move(args));
+    CHECK(finished.status == 0);
+    return finished.out;
+  };
+  const Json json = require_ok(parse_json(run({"--json"})));
+  CHECK(json["text"] == "");
+  const std::string reasoning = json["reasoning"];
+  CHECK_FALSE(reasoning.empty());
+  CHECK(run({}).empty());
+  CHECK(run({"--think", "hide"}).empty());
+  CHECK(run({"--think", "on"}) == "<think>\n" + reasoning + "\n</think>\n\n");
+  CHECK_FALSE(run({"--think", "off"}).empty());
+  CHECK(run_llm({"-m", models.model, "-p", "x", "--think", "maybe"}).status == 2);
+}
+
+TEST_CASE("tools: the template sees them") {
+  const Models models;
+  const std::string lists = models.file("tools.jinja", "{{ tools[0].name if tools else 'none' }}");
+  const std::string tools = models.file("tools.json", R"([{"name": "a_long_name"}])");
+  const int without = models.prompt_tokens({"-p", "x", "--chat-template", lists});
+  const int with = models.prompt_tokens({"-p", "x", "--chat-template", lists, "--tools", tools});
+  CHECK(without == count_tokens(models, "<s>none"));
+  CHECK(with == count_tokens(models, "<s>a_long_name"));
+  CHECK(run_llm({"-m", models.model, "-p", "x", "--tools", "/no/such"}).status == 3);
+}
+
 }  // namespace
 }  // namespace lm::test

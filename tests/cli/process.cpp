@@ -224,6 +224,32 @@ bool Process::wait_for_output(std::string_view text) {
   return true;
 }
 
+bool Process::expect(std::string_view text) {
+  size_t at = 0;
+  while ((at = result_.out.find(text, expected_)) == std::string::npos) {
+    REQUIRE_MESSAGE(remaining_ms() > 0,
+                    "time limit waiting for " << text << "; so far: " << result_.out);
+    if (!read_once(remaining_ms())) return false;
+  }
+  expected_ = at + text.size();
+  return true;
+}
+
+bool Process::expect_more() {
+  while (result_.out.size() == expected_) {
+    REQUIRE_MESSAGE(remaining_ms() > 0, "time limit; so far: " << result_.out);
+    if (!read_once(remaining_ms())) return false;
+  }
+  return true;
+}
+
+void Process::resize_terminal(int rows, int columns) {
+  winsize size{};
+  size.ws_row = static_cast<unsigned short>(rows);
+  size.ws_col = static_cast<unsigned short>(columns);
+  REQUIRE(ioctl(terminal_, TIOCSWINSZ, &size) == 0);
+}
+
 bool Process::wait_for_error(std::string_view text) {
   while (result_.err.find(text) == std::string::npos) {
     REQUIRE_MESSAGE(remaining_ms() > 0, "time limit; stderr so far: " << result_.err);

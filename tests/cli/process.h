@@ -56,6 +56,10 @@ class Process {
   const std::string& out() const { return result_.out; }
   // Reads until stdout (or the terminal) holds `text`; false when it ends before.
   bool wait_for_output(std::string_view text);
+  // The same for what comes after the text that was expected before.
+  bool expect(std::string_view text);
+  bool expect_more();  // anything at all
+  void resize_terminal(int rows, int columns);
   bool wait_for_error(std::string_view text);  // the same for stderr
   void pump(double seconds);                   // passes this time, reading
   void type(std::string_view text);            // into the terminal
@@ -77,6 +81,7 @@ class Process {
   pid_t pid_ = -1;
   int in_ = -1, out_ = -1, err_ = -1, terminal_ = -1;  // our ends
   size_t sent_ = 0;
+  size_t expected_ = 0;  // bytes of the output up to what was expected last
   double deadline_ = 0;
   bool reaped_ = false;
 };
