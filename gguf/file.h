@@ -63,10 +63,10 @@ class File {
   // Gives the memory of these bytes of the mapping back; who reads them again reads the disk.
   void release(std::span<const std::byte> bytes) const;
 
-  uint64_t file_bytes() const;  // all parts
+  uint64_t file_bytes() const;                       // all parts
   std::vector<std::filesystem::path> paths() const;  // of the parts, in order; none when parsed
-  uint32_t version() const;     // 2 or 3
-  uint32_t alignment() const;   // of tensor data
+  uint32_t version() const;                          // 2 or 3
+  uint32_t alignment() const;                        // of tensor data
 
  private:
   struct Impl;
