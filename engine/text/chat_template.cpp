@@ -16,7 +16,7 @@ using jinja::Value;
 
 constexpr size_t kMaxSourceBytes = 256 << 10;  // the longest known template has 20 KiB
 constexpr uint64_t kMaxSteps = 20'000'000;     // about a second
-constexpr uint64_t kMaxBytes = 256 << 20;      // made by the template, beside what follows
+constexpr uint64_t kMaxBytes = 32 << 20;       // made by the template, beside what follows
 constexpr uint64_t kBytesPerInputByte = 32;    // how often a template may copy what it is given
 
 // A role names what speaks, and templates build control tokens of it ("<|" + role + "|>"); so it
