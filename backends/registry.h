@@ -9,12 +9,15 @@
 
 #include "backends/backend.h"
 #include "engine/core/result.h"
+#include "engine/core/thread_pool.h"
 
 namespace lm {
 
 struct BackendOptions {
   int n_threads = 0;  // 0: every usable core
   std::string isa;    // CPU instruction set to force; empty: the best
+  // Of several backends that never compute at once: their threads, in place of n_threads own ones.
+  std::shared_ptr<ThreadPool> threads{};
 };
 
 struct DeviceInfo {

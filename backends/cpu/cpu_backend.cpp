@@ -49,9 +49,10 @@ Result<uint64_t> checked_bytes(const HostTensor& host) {
 
 class CpuBackend final : public Backend {
  public:
-  CpuBackend(const Kernels& kernels, int n_threads)
+  CpuBackend(const Kernels& kernels, std::shared_ptr<ThreadPool> threads, int n_threads)
       : kernels_(kernels),
-        pool_(n_threads),
+        threads_(std::move(threads)),
+        pool_(*threads_),
         detail_(concat(kernels.name, ", ", n_threads, n_threads == 1 ? " thread" : " threads")) {}
 
   std::string_view name() const override { return "cpu"; }
@@ -114,7 +115,8 @@ class CpuBackend final : public Backend {
   Context context() { return {kernels_, pool_, workspace_}; }
 
   const Kernels& kernels_;
-  ThreadPool pool_;
+  std::shared_ptr<ThreadPool> threads_;  // other backends may share them
+  ThreadPool& pool_;
   std::string detail_;
   SharedPages weights_;
   Workspace workspace_;
@@ -172,8 +174,13 @@ Result<std::unique_ptr<Backend>> open(std::string_view, const BackendOptions& op
                         options.n_threads)};
   }
   const Kernels* kernels = LM_TRY(select_kernels(options.isa));
-  const int n_threads = options.n_threads > 0 ? options.n_threads : usable_cores();
-  return std::unique_ptr<Backend>(std::make_unique<CpuBackend>(*kernels, n_threads));
+  const int n_threads = options.threads         ? options.threads->size()
+                        : options.n_threads > 0 ? options.n_threads
+                                                : usable_cores();
+  std::shared_ptr<ThreadPool> threads =
+      options.threads ? options.threads : std::make_shared<ThreadPool>(n_threads);
+  return std::unique_ptr<Backend>(
+      std::make_unique<CpuBackend>(*kernels, std::move(threads), n_threads));
 }
 
 }  // namespace

@@ -86,6 +86,8 @@ void add_end(Json& object, const AnswerHead& head, const AnswerEnd& end) {
   object["cached_tokens"] = end.timings.cached_tokens;
   object["dropped_tokens"] = end.timings.dropped_tokens;
   object["generated_tokens"] = end.timings.generated_tokens;
+  object["drafted_tokens"] = end.timings.drafted_tokens;
+  object["accepted_tokens"] = end.timings.accepted_tokens;
   object["seed"] = head.seed;
   object["model"] = head.model;
   object["load_seconds"] = microsecond_rounded(head.load_seconds);
@@ -138,6 +140,7 @@ class JsonlAnswer final : public Answer {
     if (piece.token >= 0) {
       object["id"] = piece.token;
       object["logprob"] = piece.logprob;
+      if (piece.drafted) object["drafted"] = true;
     }
     line(object);
   }

@@ -33,6 +33,7 @@ struct AnswerPiece {
   TokenId token;     // -1: the end brought text that was held back
   std::string text;  // whole characters
   float logprob;
+  bool drafted;                           // foreseen by a draft
   std::vector<TokenChance> alternatives;  // see Request::n_alternatives
   // What this adds to the answer and to the reasoning before it; a mark adds to neither.
   std::string content{}, reasoning{};

@@ -9,6 +9,7 @@
 #include "engine/cli/terminal.h"
 #include "engine/core/text.h"
 #include "engine/tools/bench.h"
+#include "engine/tools/bench_speculation.h"
 #include "engine/tools/bench_turns.h"
 
 namespace lm::cli {
@@ -99,12 +100,13 @@ class BenchCommand final : public Command {
   Status resolve();
   Result<ExitStatus> run_turns(const Context& context) const;
   void write_table(const Context& context, const BenchResult& result);
+  Result<ExitStatus> compare_drafts(const Context& context);
 
   ModelOptions model_;
   BenchOptions wanted_;
   std::optional<std::string> shape_, type_, save_;
   int turns_ = 0;
-  bool dry_run_ = false, json_ = false;
+  bool dry_run_ = false, json_ = false, speculation_ = false;
   bool table_started_ = false;
 };
 
@@ -139,6 +141,9 @@ void BenchCommand::declare(Options& options) {
   options.integer("--turns", "N", turns_, 1, kMaxTokens,
                   "instead of these: the time to the first token after N tokens of history, new, "
                   "kept in memory, and kept on disk");
+  options.flag("--speculation", speculation_,
+               "only what drafts bring: answers of -n tokens with and without them, in turns; the "
+               "draft models are made out of the model, which plays one of a tenth of the size");
   options.flag("--dry-run", dry_run_,
                "only what the model needs and could reach, without loading it");
   options.flag("--json", json_,
@@ -179,6 +184,7 @@ Result<ExitStatus> BenchCommand::run(const Context& context) {
     return ExitStatus::ok;
   }
   if (turns_ > 0) return run_turns(context);
+  if (speculation_) return compare_drafts(context);
   const BenchPlan plan = LM_TRY(plan_bench(wanted_));
   const BenchDevice device = LM_TRY(measure_device(context.registry, wanted_.instance));
   if (dry_run_) {
@@ -213,6 +219,21 @@ Result<ExitStatus> BenchCommand::run_turns(const Context& context) const {
                                    row("computed               ", t.first),
                                    row("next turn, in memory   ", t.memory),
                                    row("next turn, from disk   ", t.disk)));
+  return ExitStatus::ok;
+}
+
+Result<ExitStatus> BenchCommand::compare_drafts(const Context& context) {
+  if (!json_)
+    context.out.write("drafts        plain t/s   drafted     ratio    wanted  accepted\n");
+  const auto results =
+      LM_TRY(run_speculation_bench(context.registry, wanted_, [&](const SpeculationResult& result) {
+        if (json_) return;
+        context.out.write(concat(padded(result.test, 14), speed(result.plain), " ",
+                                 speed(result.drafted), fixed(result.ratio, 2, 10),
+                                 fixed(result.wanted, 2, 10), "  ", result.accepted_tokens, " of ",
+                                 result.drafted_tokens, " for ", result.generated_tokens, "\n"));
+      }));
+  if (json_) context.out.write(dump_json(Json{{"results", speculation_json(results)}}) + "\n");
   return ExitStatus::ok;
 }
 

@@ -104,15 +104,17 @@ Status ChatSession::start(const ChatOptions& options) {
 
 Status ChatSession::load_model() {
   const InstanceOptions instance_options = LM_TRY(generation_.model.instance_options());
-  std::unique_ptr<Instance> instance =
-      LM_TRY(open_instance(context_, instance_options, !generation_.quiet));
+  OpenedModel opened =
+      LM_TRY(open_model(context_, instance_options, generation_.draft, !generation_.quiet));
+  std::unique_ptr<Instance> instance = std::move(opened.instance);
   if (instance->weights_in_file()) {
     warn("the weights are larger than the available memory: they are read from the file, slowly");
   }
   asker_.reset();
   asker_ = LM_TRY(Asker::open(*instance, generation_));
   engine_ =
-      Engine::start(std::move(instance), {.disk = generation_.cache.open(true, generation_.quiet)});
+      Engine::start(std::move(instance), {.disk = generation_.cache.open(true, generation_.quiet),
+                                          .speculation = std::move(opened.speculation)});
   return ok();
 }
 

@@ -24,6 +24,7 @@ class Mailbox {
         pieces_.push_back({event.token,
                            std::string(event.text),
                            event.logprob,
+                           event.drafted,
                            {event.alternatives.begin(), event.alternatives.end()}});
       }
       if (event.finish != Finish::none) end_.error = event.error;
@@ -74,7 +75,7 @@ class Delivery {
 
   Reply finish() {
     if (!parser_) return std::move(reply_);
-    piece_ = {-1, "", 0, {}};
+    piece_ = {-1, "", 0, false, {}};
     parser_->finish();
     if (!piece_.content.empty() || !piece_.reasoning.empty()) answer_.piece(piece_);
     return std::move(reply_);
@@ -82,7 +83,7 @@ class Delivery {
 
  private:
   Answer& answer_;
-  AnswerPiece piece_{-1, "", 0, {}};
+  AnswerPiece piece_{-1, "", 0, false, {}};
   Reply reply_;
   std::optional<ReplyParser> parser_;
 };

@@ -76,6 +76,7 @@ void GenerationOptions::declare_answer(Options& options) {
       "shown "
       "on a terminal, not in a pipe; --json has it apart)");
   grammar.declare(options);
+  draft.declare(options);
 }
 
 Status GenerationOptions::check() {

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "engine/cli/cache_options.h"
+#include "engine/cli/draft_options.h"
 #include "engine/cli/grammar_options.h"
 #include "engine/cli/model_options.h"
 #include "engine/cli/options.h"
@@ -29,6 +30,7 @@ struct GenerationOptions {
   SamplingOptions sampling;
   CacheOptions cache;
   GrammarOptions grammar;
+  DraftOptions draft;
   std::optional<std::string> system, chat_template, tools;
   std::vector<std::string> stop;
   Think think = Think::automatic;

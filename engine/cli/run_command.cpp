@@ -64,12 +64,13 @@ void RunCommand::declare_output(Options& options) {
   options.flag(
       "--json", json_,
       "one JSON object at the end: text, reasoning, tool_calls, finish (stop, length, cancelled, "
-      "error), prompt_tokens, cached_tokens, dropped_tokens, generated_tokens, seed, model, "
-      "load_seconds, queue_seconds, prompt_seconds, "
+      "error), prompt_tokens, cached_tokens, dropped_tokens, generated_tokens, drafted_tokens, "
+      "accepted_tokens, seed, model, load_seconds, queue_seconds, prompt_seconds, "
       "first_token_seconds, generate_seconds, seconds_per_token, read_gbps");
-  options.flag("--jsonl", jsonl_,
-               "one JSON object a line: an event \"start\", \"token\" (text, id, logprob) for "
-               "each, \"end\" (as --json)");
+  options.flag(
+      "--jsonl", jsonl_,
+      "one JSON object a line: an event \"start\", \"token\" (text, id, logprob, drafted) for "
+      "each, \"end\" (as --json)");
   options.flag("--stats", stats_, "timings on stderr after the answer");
   options.flag("-q,--quiet", generation_.quiet, "no warnings, hints or progress on stderr");
   options.flag("-v,--verbose", verbose_, "what was loaded, and how it runs, on stderr");
@@ -107,13 +108,15 @@ Result<ExitStatus> RunCommand::run(const Context& context) {
   const std::string prompt = LM_TRY(read_prompt(prompt_));
 
   const auto start = std::chrono::steady_clock::now();
-  std::unique_ptr<Instance> instance =
-      LM_TRY(open_instance(context, instance_options, !generation_.quiet));
+  OpenedModel opened =
+      LM_TRY(open_model(context, instance_options, generation_.draft, !generation_.quiet));
+  std::unique_ptr<Instance> instance = std::move(opened.instance);
   const Asker asker = LM_TRY(Asker::open(*instance, generation_));
   Question question = LM_TRY(asker.ask(messages_of(generation_.system, prompt)));
   if (verbose_) describe(*instance, question.request.sampling.seed);
-  const std::unique_ptr<Engine> engine = Engine::start(
-      std::move(instance), {.disk = generation_.cache.open(false, generation_.quiet)});
+  const std::unique_ptr<Engine> engine =
+      Engine::start(std::move(instance), {.disk = generation_.cache.open(false, generation_.quiet),
+                                          .speculation = std::move(opened.speculation)});
   AnswerHead head{.model = instance_options.model_path.native(),
                   .seed = question.request.sampling.seed,
                   .prompt_tokens = int(question.request.prompt.size()),

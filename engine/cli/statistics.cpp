@@ -31,8 +31,11 @@ std::string statistics_line(const Timings& t, double load_seconds) {
   line += concat("prompt ", rate(t.prompt_tokens - t.cached_tokens, t.prompt_seconds));
   if (t.cached_tokens > 0) line += concat(" and ", t.cached_tokens, " from the cache");
   line += concat("; first token after ", fixed(t.first_token_seconds(), 3), " s; answer ",
-                 rate(t.generated_tokens, t.generate_seconds), ", weights read at ",
-                 fixed(t.bytes_per_second() / 1e9, 1), " GB/s; peak memory ",
+                 rate(t.generated_tokens, t.generate_seconds));
+  if (t.drafted_tokens > 0) {
+    line += concat(", of them ", t.accepted_tokens, " drafted (", t.drafted_tokens, " were tried)");
+  }
+  line += concat(", weights read at ", fixed(t.bytes_per_second() / 1e9, 1), " GB/s; peak memory ",
                  human_bytes(peak_rss()), "\n");
   return line;
 }

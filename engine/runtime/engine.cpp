@@ -52,7 +52,7 @@ using Clock = std::chrono::steady_clock;
 }  // namespace
 
 struct Engine::Impl {
-  Impl(std::unique_ptr<Instance> opened, EngineOptions chosen, SpeculationOptions drafts);
+  Impl(std::unique_ptr<Instance> opened, EngineOptions chosen);
 
   // Any thread.
   Result<RequestId> submit(Request request);
@@ -96,13 +96,12 @@ struct Engine::Impl {
   std::thread thread;
 };
 
-Engine::Impl::Impl(std::unique_ptr<Instance> opened, EngineOptions chosen,
-                   SpeculationOptions drafts)
+Engine::Impl::Impl(std::unique_ptr<Instance> opened, EngineOptions chosen)
     : max_waiting(chosen.max_waiting),
       instance(std::move(opened)),
       scheduler(instance->pool(), instance->max_step_tokens() - instance->draft_rows(),
                 instance->max_seqs()),
-      speculation(*instance, std::move(drafts)) {
+      speculation(*instance, std::move(chosen.speculation)) {
   rows.reserve(size_t(instance->max_seqs()));
   decoding.reserve(size_t(instance->max_seqs()));
   if (chosen.disk) {
@@ -353,10 +352,9 @@ Engine::~Engine() {
   impl_->stop();
 }
 
-std::unique_ptr<Engine> Engine::start(std::unique_ptr<Instance> instance, EngineOptions options,
-                                      SpeculationOptions speculation) {
-  return std::unique_ptr<Engine>(new Engine(
-      std::make_unique<Impl>(std::move(instance), std::move(options), std::move(speculation))));
+std::unique_ptr<Engine> Engine::start(std::unique_ptr<Instance> instance, EngineOptions options) {
+  return std::unique_ptr<Engine>(
+      new Engine(std::make_unique<Impl>(std::move(instance), std::move(options))));
 }
 
 const Instance& Engine::instance() const {

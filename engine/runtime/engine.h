@@ -13,8 +13,11 @@
 namespace lm {
 
 struct EngineOptions {
-  std::unique_ptr<DiskCache> disk;  // where blocks are kept for later programs; may be empty
+  std::unique_ptr<DiskCache> disk{};  // where blocks are kept for later programs; may be empty
   int max_waiting = 256;  // answers that may wait for their first step: more are refused as busy
+  // Who drafts. Drafts need an instance with room for them (draft_rows); they change how soon
+  // tokens come, and nothing else.
+  SpeculationOptions speculation{};
 };
 
 // Of all requests since the start.
@@ -29,11 +32,9 @@ struct EngineTotals {
 
 class Engine {
  public:
-  // Takes the instance over. Drafts need an instance with room for them: draft_rows. They change
-  // how soon tokens come, and nothing else.
+  // Takes the instance over.
   static std::unique_ptr<Engine> start(std::unique_ptr<Instance> instance,
-                                       EngineOptions options = {},
-                                       SpeculationOptions speculation = {});
+                                       EngineOptions options = {});
   ~Engine();  // cancels what is running, then joins
 
   const Instance& instance() const;

@@ -59,21 +59,30 @@ KvLayout kv_layout(const ModelConfig& config, const InstanceOptions& options) {
   return layout;
 }
 
-Result<MemoryPlan> plan(const InstanceOptions& options, const gguf::File& file,
-                        const ModelConfig& config, const KvLayout& layout, bool on_cpu,
-                        uint64_t memory) {
+Result<MemoryNeeds> needs_of(const gguf::File& file, const KvLayout& layout) {
   LM_TRY(validate(layout));
   const std::optional<uint64_t> block_bytes = kv_block_bytes(layout);
   if (!block_bytes) {
     return Error{ErrorCode::out_of_memory, "a KV block of this model is larger than any memory"};
+  }
+  return MemoryNeeds{tensor_bytes(file), *block_bytes};
+}
+
+Result<MemoryPlan> plan(const InstanceOptions& options, const MemoryNeeds& needs,
+                        const ModelConfig& config, bool on_cpu, uint64_t memory) {
+  const std::optional<uint64_t> weights =
+      checked_add(needs.weight_bytes, options.beside.weight_bytes);
+  const std::optional<uint64_t> block = checked_add(needs.block_bytes, options.beside.block_bytes);
+  if (!weights || !block) {
+    return Error{ErrorCode::out_of_memory, "two models that are larger than any memory"};
   }
   return plan_memory({.n_ctx = options.n_ctx,
                       .n_ctx_train = config.n_ctx_train,
                       .max_seqs = options.max_seqs,
                       .kv_budget = options.kv_budget,
                       .block_size = options.block_size,
-                      .block_bytes = *block_bytes,
-                      .weight_bytes = tensor_bytes(file),
+                      .block_bytes = *block,
+                      .weight_bytes = *weights,
                       .weights_may_stay = on_cpu,
                       .memory_bytes = memory});
 }
@@ -152,6 +161,16 @@ Result<std::unique_ptr<Instance>> Instance::open(const Registry& registry,
   }
 }
 
+Result<MemoryNeeds> Instance::needs(const InstanceOptions& options) {
+  try {
+    const gguf::File file = LM_TRY(gguf::File::open(options.model_path));
+    return needs_of(file, kv_layout(LM_TRY(read_config(file)), options));
+  } catch (const std::bad_alloc&) {
+    return Error{ErrorCode::out_of_memory,
+                 concat("not enough memory to read ", printable(options.model_path.string()))};
+  }
+}
+
 Result<std::unique_ptr<Instance>> Instance::open_model(const Registry& registry,
                                                        const InstanceOptions& options) {
   LM_TRY(check_options(options));
@@ -164,8 +183,9 @@ Result<std::unique_ptr<Instance>> Instance::open_model(const Registry& registry,
 
   const KvLayout layout = kv_layout(config, options);
   const uint64_t memory = memory_of(*backend, registry);
+  const MemoryNeeds needs = LM_TRY(needs_of(file, layout));
   const MemoryPlan memory_plan =
-      LM_TRY(plan(options, file, config, layout, backend->name() == "cpu", memory));
+      LM_TRY(plan(options, needs, config, backend->name() == "cpu", memory));
   const int block_size = layout.block_size;
   const StepShape shape = {
       .max_tokens = std::max(options.max_step_tokens, options.max_seqs) + options.draft_rows,

@@ -22,12 +22,19 @@
 
 namespace lm {
 
+// What a model takes of the memory.
+struct MemoryNeeds {
+  uint64_t weight_bytes = 0;
+  uint64_t block_bytes = 0;  // of a block of the KV cache
+};
+
 struct InstanceOptions {
   std::filesystem::path model_path;
   std::string device = "auto";
   BackendOptions backend;
-  int n_ctx = 0;     // tokens of one sequence; 0: the smaller of trained and what fits
-  int max_seqs = 1;  // sequences that run at once
+  int n_ctx = 0;         // tokens of one sequence; 0: the smaller of trained and what fits
+  int max_seqs = 1;      // sequences that run at once
+  MemoryNeeds beside{};  // of a draft model: the KV budget is for the blocks of both
   uint64_t kv_budget =
       0;  // bytes for KV; 0: what a stated n_ctx needs, or half of the available memory
   DType kv_dtype = DType::f16;
@@ -43,6 +50,8 @@ class Instance {
  public:
   static Result<std::unique_ptr<Instance>> open(const Registry& registry,
                                                 const InstanceOptions& options);
+  // Of these options' model, without loading it.
+  static Result<MemoryNeeds> needs(const InstanceOptions& options);
   ~Instance();
 
   const ModelConfig& config() const;

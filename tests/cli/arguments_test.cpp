@@ -91,7 +91,7 @@ TEST_CASE("arguments: what later versions add is not pretended") {
     check_usage_error({name});
     CHECK(run_llm({"--help"}).out.find(std::string("\n  ") + name + " ") == std::string::npos);
   }
-  for (const char* name : {"--draft", "--gpu-layers", "--overflow"}) {
+  for (const char* name : {"--gpu-layers", "--overflow"}) {
     check_usage_error({"-m", "x", "-p", "x", name, "1"});
   }
 }

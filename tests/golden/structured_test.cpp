@@ -20,7 +20,7 @@ std::unique_ptr<Engine> start_engine(const std::filesystem::path& model,
   options.n_ctx = 500;
   options.kv_dtype = DType::f16;
   options.draft_rows = drafts.drafter ? 8 : 0;
-  return Engine::start(open(options), {}, std::move(drafts));
+  return Engine::start(open(options), {.speculation = std::move(drafts)});
 }
 
 Request request_for(const Engine& engine,

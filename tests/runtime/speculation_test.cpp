@@ -157,7 +157,7 @@ Expected plain_answers(const ModelFile& file, int n_ctx) {
 void check_answers(const Expected& expected, std::unique_ptr<Instance> instance,
                    SpeculationOptions speculation) {
   const BlockPool& pool = instance->pool();
-  const auto engine = Engine::start(std::move(instance), {}, std::move(speculation));
+  const auto engine = Engine::start(std::move(instance), {.speculation = std::move(speculation)});
   std::vector<Listener> listeners(kRequests);
   for (uint64_t i = 0; i < kRequests; ++i) {
     Request request = request_of(i, expected.n_vocab);
@@ -223,9 +223,9 @@ TEST_CASE("at the end of a short context") {
 TEST_CASE("right drafts save forward passes") {
   const ModelFile file(test::tiny_model("llama"));
   const Expected expected = plain_answers(file, 128);
-  const auto engine =
-      Engine::start(test::open(draft_options(file.path(), 1, 128)), {},
-                    {std::make_unique<SpoiledOracle>(expected.texts, 0, expected.n_vocab), 4});
+  const auto engine = Engine::start(
+      test::open(draft_options(file.path(), 1, 128)),
+      {.speculation = {std::make_unique<SpoiledOracle>(expected.texts, 0, expected.n_vocab), 4}});
   const Answer answer = test::run(*engine, request_of(0, expected.n_vocab));  // 20 tokens
   CHECK(answer.timings.steps == 4);                                           // of 5 tokens each
   CHECK(answer.timings.drafted_tokens == 16);
@@ -248,9 +248,10 @@ TEST_CASE("stop texts and end tokens inside a draft that comes true") {
   Tokens text = {1};
   text.insert(text.end(), whole.tokens.begin(), whole.tokens.end());
   const int n_vocab = plain->instance().config().n_vocab;
-  const auto drafting =
-      Engine::start(test::open(draft_options(model, 1, 256)), {},
-                    {std::make_unique<SpoiledOracle>(std::vector<Tokens>{text}, 0, n_vocab), 16});
+  const auto drafting = Engine::start(
+      test::open(draft_options(model, 1, 256)),
+      {.speculation = {std::make_unique<SpoiledOracle>(std::vector<Tokens>{text}, 0, n_vocab),
+                       16}});
   for (const std::string stop : {"little girl", "Lily", ". She", "park. One"}) {
     CAPTURE(stop);
     CHECK(test::run(*drafting, greedy({stop})) == test::run(*plain, greedy({stop})));
@@ -258,9 +259,10 @@ TEST_CASE("stop texts and end tokens inside a draft that comes true") {
   // An end token that comes true is not part of the answer.
   const TokenId eos = plain->instance().tokenizer()->eos();
   text.insert(text.begin() + 20, eos);
-  const auto ending =
-      Engine::start(test::open(draft_options(model, 1, 256)), {},
-                    {std::make_unique<SpoiledOracle>(std::vector<Tokens>{text}, 0, n_vocab), 16});
+  const auto ending = Engine::start(
+      test::open(draft_options(model, 1, 256)),
+      {.speculation = {std::make_unique<SpoiledOracle>(std::vector<Tokens>{text}, 0, n_vocab),
+                       16}});
   struct EndAfter19 final : TokenFilter {
     explicit EndAfter19(TokenId end) : eos(end) {}
     void apply(std::span<float> logits) override {
@@ -286,8 +288,8 @@ TEST_CASE("stories260K, greedy from BOS: the reference text, with drafts from th
   std::ifstream in(expected_path);
   std::string expected(std::istreambuf_iterator<char>(in), {});
   while (!expected.empty() && expected.back() == '\n') expected.pop_back();
-  const auto engine =
-      Engine::start(test::open(draft_options(model, 1, 256)), {}, {make_ngram_drafter(), 6});
+  const auto engine = Engine::start(test::open(draft_options(model, 1, 256)),
+                                    {.speculation = {make_ngram_drafter(), 6}});
   Request request;
   request.prompt = {1};
   request.sampling.temperature = 0;
