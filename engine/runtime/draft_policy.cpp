@@ -20,6 +20,7 @@ constexpr double kExploreFree = 0.01, kExploreCostly = 0.02;
 constexpr double kMostSaved = 200;  // of the allowance, in plain steps' shares
 // A longer backlog is caught up once, for about so many drafts.
 constexpr int kLongBacklog = 8, kInvestment = 32;
+constexpr double kLeastHope = 0.3;  // chance of a token that is tried against all odds
 // A token that is less likely than this to be reached is not worth its row.
 constexpr double kLeastChance = 0.02;
 
@@ -70,11 +71,13 @@ double DraftPolicy::chance(const DraftChoice& choice, int position, bool hopeful
   const double shared = (all.right + kPriorWeight * prior) / (all.tried + kPriorWeight);
   const double mean = (own.right + kEverybodyWeight * shared) / (own.tried + kEverybodyWeight);
   if (!hopeful) return mean;
-  return std::min(1.0, mean + 0.5 / std::sqrt(1 + own.tried));
+  // What is known of others says less about this sequence.
+  return std::min(1.0, mean + 0.5 / std::sqrt(1 + own.tried + all.tried / 4));
 }
 
 void DraftPolicy::choose(std::span<DraftChoice> choices, int prompt_rows, int max_rows) {
   for (DraftChoice& choice : choices) choice.length = 0;
+  explored_.reset();
   const int rows = prompt_rows + int(choices.size());  // of the step without drafts
   const bool possible = std::any_of(choices.begin(), choices.end(), [](const DraftChoice& choice) {
     return choice.outlook.draft_class >= 0 && choice.most > 0;
@@ -145,15 +148,28 @@ void DraftPolicy::explore(std::span<DraftChoice> choices, int rows, const Plan& 
   often.add(0, best->outlook.backlog);
   const double expected = times_.seconds(rows + 1);
   const double hoped = times_.fresh(rows + 1) ? expected : plain.seconds;
-  if ((plain.tokens + hope) / (hoped + often.seconds()) <= plain.rate()) return;
+  // What was measured long ago, perhaps in a bad moment, is measured again when there is nothing
+  // else to find out.
+  const bool saved_up = allowance_ >= share * kMostSaved;
+  const bool may_pay = (plain.tokens + hope) / (hoped + often.seconds()) > plain.rate();
+  if (!may_pay && !(saved_up && hope > kLeastHope)) return;
   const double cost = expected - plain.seconds + once.seconds();
   if (cost > allowance_) return;
   allowance_ -= cost;
+  explored_ = plain;
+  set_aside_ = cost;
   best->length = 1;
 }
 
-void DraftPolicy::note_step(int decode_rows, int prompt_rows, double seconds) {
+void DraftPolicy::note_step(int decode_rows, int prompt_rows, double seconds,
+                            double draft_seconds) {
   ++now_;
+  if (explored_) {  // what it really cost
+    const double lost = std::max(0.0, seconds + draft_seconds - explored_->seconds);
+    // More than this is the machine's doing.
+    allowance_ -= std::min(lost, explored_->seconds + 2 * set_aside_) - set_aside_;
+    explored_.reset();
+  }
   if (prompt_rows == 0) {
     times_.note(decode_rows, seconds);
   } else {

@@ -5,6 +5,7 @@
 #pragma once
 #include <array>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -51,8 +52,9 @@ class DraftPolicy {
   // Sets the lengths, at most `max_rows` in all. The step has `prompt_rows` rows besides.
   void choose(std::span<DraftChoice> choices, int prompt_rows, int max_rows);
 
-  // A step with that many rows for tokens and drafts, and others for prompts, took so long.
-  void note_step(int decode_rows, int prompt_rows, double seconds);
+  // A step with that many rows for tokens and drafts, and others for prompts, took so long, and
+  // making its drafts so long.
+  void note_step(int decode_rows, int prompt_rows, double seconds, double draft_seconds);
   void note_draft(Acceptance& sequence, int draft_class, int accepted, bool refuted);
 
  private:
@@ -90,6 +92,9 @@ class DraftPolicy {
   Acceptance everybody_;
   uint64_t now_ = 1;      // steps
   double allowance_ = 0;  // seconds that may be lost on finding out
+  // Of a step that finds out: what it would take without a draft, and what was set aside for it.
+  std::optional<Plan> explored_;
+  double set_aside_ = 0;
   std::vector<Candidate> candidates_;
   std::vector<int> order_;  // whose draft grows next
 };

@@ -190,7 +190,6 @@ Status ModelDrafter::pass() {
   std::span<float> logits = LM_TRY(instance_->step(rows_));
   const size_t n_logits = size_t(instance_->config().n_vocab);
   const int n_rows = int(fed_.size());
-  const bool decodes = n_rows <= 2 * int(open_.size());
   size_t kept = 0;
   for (size_t t = 0; t < open_.size(); ++t) {
     Open open = open_[t];
@@ -205,11 +204,9 @@ Status ModelDrafter::pass() {
   }
   open_.resize(kept);
   const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
-  if (decodes) {
-    times_.note(n_rows, seconds);
-  } else {
-    times_.note_prompt(n_rows, seconds);
-  }
+  // Every pass but one over a long text wants a row of logits for each sequence, whatever it reads.
+  times_.note(n_rows, seconds);
+  times_.note_prompt(n_rows, seconds);
   return ok();
 }
 

@@ -1,10 +1,16 @@
 #include "engine/runtime/speculation.h"
 
 #include <algorithm>
+#include <chrono>
 #include <new>
 #include <utility>
 
 namespace lm {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+}  // namespace
 
 Speculation::Speculation(const Instance& instance, SpeculationOptions options)
     : instance_(&instance), options_(std::move(options)) {
@@ -18,6 +24,7 @@ Speculation::Speculation(const Instance& instance, SpeculationOptions options)
 }
 
 void Speculation::propose(std::span<const DecodingRow> rows, int prompt_rows, int max_rows) {
+  const Clock::time_point start = Clock::now();
   prompt_rows_ = prompt_rows;
   for (size_t i = 0; i < rows.size(); ++i) proposals_[i].clear();
   choices_.assign(rows.size(), {});
@@ -34,6 +41,7 @@ void Speculation::propose(std::span<const DecodingRow> rows, int prompt_rows, in
   drafts_.clear();
   buffer_.clear();
   for (size_t i = 0; i < rows.size(); ++i) keep(rows[i], i);
+  draft_seconds_ = std::chrono::duration<double>(Clock::now() - start).count();
 }
 
 void Speculation::choose(std::span<const DecodingRow> rows, int prompt_rows, int max_rows) {
@@ -92,7 +100,7 @@ void Speculation::keep(const DecodingRow& row, size_t i) {
 
 void Speculation::note_step(double seconds) {
   if (!policy_ || (drafts_.empty() && prompt_rows_ == 0)) return;
-  policy_->note_step(int(buffer_.size()), prompt_rows_, seconds);
+  policy_->note_step(int(buffer_.size()), prompt_rows_, seconds, draft_seconds_);
 }
 
 void Speculation::note_draft(size_t i, int accepted, bool refuted) {

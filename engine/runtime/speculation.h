@@ -59,6 +59,7 @@ class Speculation {
   std::vector<TokenId> buffer_;  // of each row its last token and its draft
   std::vector<std::span<const TokenId>> drafts_;
   int prompt_rows_ = 0;
+  double draft_seconds_ = 0;  // of propose()
 };
 
 }  // namespace lm
