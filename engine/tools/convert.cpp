@@ -80,6 +80,13 @@ Status check_request(const ConvertOptions& options) {
     return Error{ErrorCode::bad_file, concat("expected a folder with a model, found none at ",
                                              printable(options.in.native(), 1000))};
   }
+  // It is read again, and removed when it is not what it should be: never a device.
+  const std::filesystem::file_status out = std::filesystem::status(options.out, ignored);
+  if (std::filesystem::exists(out) && !std::filesystem::is_regular_file(out)) {
+    return Error{ErrorCode::bad_request,
+                 concat("expected a file to write, found something else at ",
+                        printable(options.out.native(), 1000))};
+  }
   return check_output_is_no_input(options);
 }
 

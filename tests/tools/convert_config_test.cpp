@@ -173,10 +173,22 @@ TEST_CASE("a folder that is none, or lacks its config") {
   CHECK_FALSE(fs::exists(out));
 }
 
+// What is written is read again, and removed when it is wrong: a device must not be.
+TEST_CASE("a device is no place for a model") {
+  const TempDir temp;
+  const fs::path in = temp.path() / "in";
+  tiny_llama().save(in);
+  const auto result =
+      convert({.in = in, .out = "/dev/null", .type = {}, .vocab = false, .progress = {}});
+  REQUIRE_FALSE(result.ok());
+  CHECK(result.error().message.find("expected a file to write") != std::string::npos);
+  CHECK(fs::is_character_file("/dev/null"));
+}
+
 // Every byte of the config cut or replaced: an answer or one line, never a crash.
 TEST_CASE("damaged configs") {
   const TempDir temp;
-  const fs::path in = temp.path() / "in";
+  const fs::path in = temp.path() / "in", out = temp.path() / "out.gguf";
   HfFolder folder = tiny_llama();
   folder.config["rope_scaling"] = rope_object(R"({"rope_type": "llama3", "factor": 8})");
   folder.save(in);
@@ -188,7 +200,7 @@ TEST_CASE("damaged configs") {
     for (const std::string& text : {cut, bent}) {
       write_text(in / "config.json", text);
       const auto result =
-          convert({.in = in, .out = "/dev/null", .type = {}, .vocab = false, .progress = {}});
+          convert({.in = in, .out = out, .type = {}, .vocab = false, .progress = {}});
       if (!result.ok()) CHECK(result.error().message.find('\n') == std::string::npos);
     }
   }
