@@ -6,6 +6,7 @@
 #include "engine/core/text.h"
 #include "engine/core/utf8.h"
 #include "engine/grammar/limits.h"
+#include "engine/grammar/text_cursor.h"
 
 namespace lm::grammar {
 namespace {
@@ -17,16 +18,9 @@ bool is_name_char(char c) {
          c == '_';
 }
 
-int hex_value(char c) {
-  if (c >= '0' && c <= '9') return c - '0';
-  if (c >= 'a' && c <= 'f') return c - 'a' + 10;
-  if (c >= 'A' && c <= 'F') return c - 'A' + 10;
-  return -1;
-}
-
-class Parser {
+class Parser : TextCursor {
  public:
-  explicit Parser(std::string_view text) : text_(text) {}
+  explicit Parser(std::string_view text) : TextCursor(text) {}
 
   Result<Grammar> run() {
     (void)rule_named(kRoot);  // the first rule
@@ -39,14 +33,6 @@ class Parser {
   }
 
  private:
-  bool at_end() const { return pos_ >= text_.size(); }
-  bool at(std::string_view what) const { return text_.substr(pos_).starts_with(what); }
-  bool take(std::string_view what) {
-    if (!at(what)) return false;
-    pos_ += what.size();
-    return true;
-  }
-
   std::string place(size_t pos) const {
     size_t line = 1, column = 1;
     for (size_t i = 0; i < pos && i < text_.size(); ++i) {
@@ -213,7 +199,7 @@ class Parser {
   Result<char32_t> parse_hex(int digits) {
     char32_t value = 0;
     for (int i = 0; i < digits; ++i, ++pos_) {
-      const int digit = at_end() ? -1 : hex_value(text_[pos_]);
+      const int digit = hex_digit();
       if (digit < 0) return expected(concat(digits, " hexadecimal digits"));
       value = value << 4 | char32_t(digit);
     }
@@ -282,8 +268,6 @@ class Parser {
     return ok();
   }
 
-  std::string_view text_;
-  size_t pos_ = 0;
   Grammar grammar_;
   std::unordered_map<std::string, RuleId> rules_;
   std::vector<size_t> used_at_;  // by rule: where it was named first

@@ -7,6 +7,7 @@
 #include "engine/core/utf8.h"
 #include "engine/grammar/char_set.h"
 #include "engine/grammar/limits.h"
+#include "engine/grammar/text_cursor.h"
 
 namespace lm::grammar {
 namespace {
@@ -23,9 +24,9 @@ const std::vector<CharRange> kLineEnds = {{'\n', '\n'}, {'\r', '\r'}, {0x2028, 0
 
 // Parses and builds at once. What a quantifier repeats is parsed again for every copy: an Nfa
 // cannot be copied in part, and the text can.
-class Parser {
+class Parser : TextCursor {
  public:
-  explicit Parser(std::string_view pattern) : text_(pattern) {}
+  explicit Parser(std::string_view pattern) : TextCursor(pattern) {}
 
   Result<Nfa> run() {
     if (!utf8::is_valid(text_)) return error("UTF-8");
@@ -43,13 +44,6 @@ class Parser {
   }
 
  private:
-  bool at_end() const { return pos_ >= text_.size(); }
-  bool at(std::string_view what) const { return text_.substr(pos_).starts_with(what); }
-  bool take(std::string_view what) {
-    if (!at(what)) return false;
-    pos_ += what.size();
-    return true;
-  }
   Error error(std::string_view expected) const { return fail(ErrorCode::bad_file, expected); }
   Error fail(ErrorCode code, std::string_view expected) const {
     return {code, concat("expected ", expected, " in the pattern \"", printable(text_, 60),
@@ -275,16 +269,13 @@ class Parser {
   Result<char32_t> parse_hex(int digits) {
     char32_t value = 0;
     for (int i = 0; i < digits; ++i, ++pos_) {
-      const char c = at_end() ? ' ' : text_[pos_];
-      const size_t digit = std::string_view("0123456789abcdefABCDEF").find(c);
-      if (digit == std::string_view::npos) return error("a hexadecimal digit");
-      value = value << 4 | char32_t(digit > 15 ? digit - 6 : digit);
+      const int digit = hex_digit();
+      if (digit < 0) return error("a hexadecimal digit");
+      value = value << 4 | char32_t(digit);
     }
     return value;
   }
 
-  std::string_view text_;
-  size_t pos_ = 0;
   Nfa nfa_;
 };
 

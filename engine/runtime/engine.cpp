@@ -20,21 +20,10 @@ namespace {
 constexpr std::chrono::milliseconds kSavePeriod(2);  // between looks at whether the disk keeps up
 constexpr double kFinishSeconds = 3;                 // for what is not on the disk yet at the end
 
-// One sample of a request.
-Request sample_of(const Request& request, int sample) {
-  Request copy{.prompt = request.prompt,
-               .sampling = request.sampling,
-               .filter = request.filter ? request.filter->clone() : nullptr,
-               .user = request.user,
-               .max_tokens = request.max_tokens,
-               .overflow = request.overflow,
-               .stop = request.stop,
-               .spelled = request.spelled,
-               .n_alternatives = request.n_alternatives,
-               .ignore_end = request.ignore_end,
-               .on_token = request.on_token};
-  copy.sampling.seed += uint64_t(sample);
-  return copy;
+// The request of one of its samples.
+Request sample_of(Request request, int sample) {
+  request.sampling.seed += uint64_t(sample);
+  return request;
 }
 
 // The scheduler was given nothing but generations.

@@ -24,7 +24,7 @@ Generation::Generation(Request asked, const Instance& instance, int sample)
       spelled_(std::move(asked.spelled)),
       n_alternatives_(size_t(asked.n_alternatives)),
       on_token_(std::move(asked.on_token)),
-      sampler_(std::move(asked.sampling), std::move(asked.filter)),
+      sampler_(std::move(asked.sampling), asked.filter ? asked.filter->clone() : nullptr),
       stop_matcher_(std::move(asked.stop)),
       n_prompt_(int(asked.prompt.size())),
       sample_(sample),

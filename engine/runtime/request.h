@@ -60,7 +60,7 @@ enum class Overflow {
 struct Request {
   std::vector<TokenId> prompt;  // BOS included
   SamplingParams sampling;
-  std::unique_ptr<TokenFilter> filter;
+  std::shared_ptr<const TokenFilter> filter;  // each answer begins with a clone
   int n_samples =
       1;  // answers; each is what it would be alone with the seed sampling.seed + sample
   uint64_t user = 0;    // users who wait take turns

@@ -49,6 +49,7 @@ struct Module {
   Status set_bits(const Info& info, int64_t bits);
   Status set_groups(const Info& scales, int64_t n_groups);
   Status set_scales(const Info& info);
+  Status set_scales_by_group();
   Status set_group_indices(const Info& info, bool minus_one_is_none);
   Status settle_gptq_zeros();
 
@@ -99,6 +100,17 @@ Status Module::set_groups(const Info& scales, int64_t n_groups) {
   }
   m.group_size = size;
   m.n_groups = n_groups;
+  return ok();
+}
+
+// A row of scales for every group of columns.
+Status Module::set_scales_by_group() {
+  const Info& scales = *LM_TRY(need(".scales"));
+  LM_TRY(set_scales(scales));
+  LM_TRY(set_groups(scales, scales.shape.empty() ? 0 : scales.shape[0]));
+  LM_TRY(expect(scales, scales.type, {m.n_groups, rows}));
+  m.scale_row_step = 1;
+  m.scale_group_step = rows;
   return ok();
 }
 
@@ -174,12 +186,7 @@ Result<std::optional<IntMatrix>> Module::gptq(const Info& qweight) {
   m.q.data = qweight.bytes.data();
   m.q.stream_step = 1;
   m.q.word_step = rows;
-  const Info& scales = *LM_TRY(need(".scales"));
-  LM_TRY(set_scales(scales));
-  LM_TRY(set_groups(scales, scales.shape.empty() ? 0 : scales.shape[0]));
-  LM_TRY(expect(scales, scales.type, {m.n_groups, rows}));
-  m.scale_row_step = 1;
-  m.scale_group_step = rows;
+  LM_TRY(set_scales_by_group());
   const Info& zeros = *LM_TRY(need(".qzeros"));
   if (rows * m.q.bits % 32 != 0) {
     return bad(zeros.name, concat("expected rows that fill words of 32 bits, found ", rows));
@@ -205,12 +212,7 @@ Result<std::optional<IntMatrix>> Module::awq_gemm(const Info& qweight) {
   m.q.stream_step = rows / 8;
   m.q.awq_order = true;
   m.q_along_cols = false;
-  const Info& scales = *LM_TRY(need(".scales"));
-  LM_TRY(set_scales(scales));
-  LM_TRY(set_groups(scales, scales.shape.empty() ? 0 : scales.shape[0]));
-  LM_TRY(expect(scales, scales.type, {m.n_groups, rows}));
-  m.scale_row_step = 1;
-  m.scale_group_step = rows;
+  LM_TRY(set_scales_by_group());
   const Info& zeros = *LM_TRY(need(".qzeros"));
   LM_TRY(expect(zeros, ElementType::i32, {m.n_groups, rows / 8}));
   m.zeros = {.data = zeros.bytes.data(), .bits = 4, .stream_step = rows / 8, .awq_order = true};

@@ -17,6 +17,19 @@ size_t files_in(const std::filesystem::path& folder) {
   return size_t(std::distance(std::filesystem::directory_iterator(folder), {}));
 }
 
+using Refused = std::pair<std::vector<std::string>, int>;  // arguments, exit status
+
+// Each ends in one error, and `folder` stays empty.
+void check_refused(const std::vector<Refused>& refused, const std::filesystem::path& folder) {
+  for (const auto& [args, status] : refused) {
+    const Finished finished = run_llm(args);
+    INFO(finished.err);
+    CHECK(finished.status == status);
+    CHECK(is_one_error(finished));
+    CHECK(files_in(folder) == 0);
+  }
+}
+
 }  // namespace
 
 TEST_CASE("convert: a Hugging Face folder becomes a model that speaks") {
@@ -56,19 +69,13 @@ TEST_CASE("convert: without a vocabulary there are still logits, but no text") {
 TEST_CASE("convert: what is refused") {
   const TempDir folder;
   const std::string path = (folder.path() / "out.gguf").string();
-  const std::vector<std::pair<std::vector<std::string>, int>> refused{
+  const std::vector<Refused> refused{
       {{"convert"}, 2},
       {{"convert", folder.path().string()}, 2},
       {{"convert", folder.path().string(), "-o", path}, 3},
       {{"convert", "/no/such/folder", "-o", path}, 3},
       {{"convert", folder.path().string(), "-o", path, "--type", "nonsense"}, 2}};
-  for (const auto& [args, status] : refused) {
-    const Finished finished = run_llm(args);
-    INFO(finished.err);
-    CHECK(finished.status == status);
-    CHECK(is_one_error(finished));
-    CHECK(files_in(folder.path()) == 0);
-  }
+  check_refused(refused, folder.path());
 }
 
 TEST_CASE("convert: stopped at any moment, it leaves the whole file or none") {
@@ -166,16 +173,9 @@ TEST_CASE("convert and export: reports, a verified file, and the way back") {
 TEST_CASE("export: what is refused") {
   const TempDir folder;
   const std::string out = (folder.path() / "out").string();
-  const std::vector<std::pair<std::vector<std::string>, int>> refused{
-      {{"export"}, 2},
-      {{"export", "model.gguf"}, 2},
-      {{"export", "/no/such/file", out}, 3},
-      {{"export", "model.gguf", out, "--to", "onnx"}, 2}};
-  for (const auto& [args, status] : refused) {
-    const Finished finished = run_llm(args);
-    INFO(finished.err);
-    CHECK(finished.status == status);
-    CHECK(is_one_error(finished));
-    CHECK(files_in(folder.path()) == 0);
-  }
+  const std::vector<Refused> refused{{{"export"}, 2},
+                                     {{"export", "model.gguf"}, 2},
+                                     {{"export", "/no/such/file", out}, 3},
+                                     {{"export", "model.gguf", out, "--to", "onnx"}, 2}};
+  check_refused(refused, folder.path());
 }
