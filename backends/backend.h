@@ -134,6 +134,7 @@ struct HostTensor {
   DType dtype = DType::f32;
   std::array<int64_t, 4> shape{1, 1, 1, 1};  // like Tensor::shape
   std::span<const std::byte> bytes;  // must outlive the loaded weight (it may be used in place)
+  std::string_view name{};           // of the file's tensor; of no meaning but to who watches
 };
 
 struct LoadedWeight {

@@ -218,6 +218,7 @@ Status WeightPlan::join(Item& item) {
 
 Status WeightPlan::load(Item& item, Backend& backend, bool in_place) {
   if (!item.parts.empty()) LM_TRY(join(item));
+  item.host.name = item.name;
   const WeightUse use = in_place && item.use == WeightUse::matrix ? WeightUse::rows : item.use;
   Result<LoadedWeight> loaded = backend.load_weight(item.host, use);
   if (!loaded.ok()) return std::move(loaded).error().within(item.name);

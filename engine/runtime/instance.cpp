@@ -180,6 +180,7 @@ Result<std::unique_ptr<Instance>> Instance::open_model(const Registry& registry,
   const ModelConfig config = LM_TRY(read_config(file));
   std::unique_ptr<Tokenizer> tokenizer = LM_TRY(load_tokenizer(file, options.need_tokenizer));
   std::unique_ptr<Backend> backend = LM_TRY(registry.open(options.device, options.backend));
+  if (options.observer != nullptr) backend = observe(std::move(backend), *options.observer);
 
   const KvLayout layout = kv_layout(config, options);
   const uint64_t memory = memory_of(*backend, registry);

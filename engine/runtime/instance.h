@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "backends/observe.h"
 #include "backends/registry.h"
 #include "engine/core/result.h"
 #include "engine/core/token.h"
@@ -44,6 +45,7 @@ struct InstanceOptions {
   int draft_rows = 0;         // and so many tokens and logits more, for drafts
   bool need_tokenizer = true;
   std::function<void(uint64_t done_bytes, uint64_t total_bytes)> load_progress;
+  ActivationObserver* observer = nullptr;  // sees what enters matrices; outlives the instance
 };
 
 class Instance {

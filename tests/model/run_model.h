@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "backends/cpu/cpu_backend.h"
+#include "backends/observe.h"
 #include "engine/core/token.h"
 #include "engine/model/model.h"
 #include "tests/support/support.h"
@@ -26,6 +27,7 @@ struct RunOptions {
   int n_blocks = 40;
   int n_ctx = 0;  // LoadOptions::n_ctx, in_place
   bool in_place = false;
+  ActivationObserver* observer = nullptr;
 };
 
 // One sequence's next tokens in a step.
@@ -41,6 +43,7 @@ class ModelRunner {
     registry_.add(cpu::registry_entry());
     backend_ =
         require_ok(registry_.open("cpu", {.n_threads = options.n_threads, .isa = options.isa}));
+    if (options.observer != nullptr) backend_ = observe(std::move(backend_), *options.observer);
     model_ = std::make_unique<Model>(require_ok(Model::load(
         file, *backend_, {.n_ctx = options.n_ctx, .in_place = options.in_place, .progress = {}})));
     require_ok(model_->reserve(options.max_tokens, options.max_seqs, options.max_tokens));
