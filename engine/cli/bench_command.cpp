@@ -149,7 +149,7 @@ void BenchCommand::declare(Options& options) {
   options.flag("--json", json_,
                "one object: model, type, weight_bytes_per_token, threads, device, isa, limits, "
                "results, load_seconds, peak_rss_bytes");
-  model_.declare(options);
+  model_.declare(options, ModelOptions::Cache::per_call);
   options.group("Random weights instead of a model");
   options.text("--shape", "NAME", shape_, concat("the shape of a known model:", shapes));
   options.text("--type", "TYPE", type_,

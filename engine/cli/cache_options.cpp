@@ -12,11 +12,14 @@ void CacheOptions::declare(Options& options) {
   options.text("--cache-dir", "DIR", folder,
                "keep what was computed of a text in this folder, for later programs (default: only "
                "the chat does, in $XDG_CACHE_HOME/llm or ~/.cache/llm)");
+  options.setting();
   options.flag("--no-disk-cache", off, "keep nothing on disk");
+  options.setting();
   options.integer("--cache-size", "MIB", mebibytes, 1, 1 << 24,
                   concat("most that the folder may hold; what was not used for longest goes "
                          "(default: ",
                          mebibytes, ")"));
+  options.setting();
 }
 
 std::unique_ptr<DiskCache> CacheOptions::open(bool by_default, bool quiet) const {

@@ -22,12 +22,10 @@ class ChatCommand final : public Command {
     options.flag("--list", list_, "the conversations that were kept, the last one at the end");
     options.flag("--json", json_, "with --list: as JSON");
     chat_.declare(options);
-    generation_.declare_answer(options);
-    generation_.model.declare(options);
-    generation_.cache.declare(options);
-    generation_.sampling.declare(options);
+    generation_.declare(options);
     options.group("Output");
     options.flag("-q,--quiet", generation_.quiet, "no status lines and no warnings");
+    options.setting();
   }
 
   Result<ExitStatus> run(const Context& context) override {

@@ -249,10 +249,8 @@ Status ChatSession::set_value(const std::string& name, const std::string& value)
     screen_.set_markdown(value == "on");
   } else if (name == "seed") {
     asker_->sampling().seed = uint64_t(LM_TRY(integer_in(value, 0, INT64_MAX)));
-  } else if (sampling_value(asker_->sampling(), name)) {
-    LM_TRY(set_sampling(asker_->sampling(), name, value));
   } else {
-    return expected("a name that /set lists", name);
+    LM_TRY(set_sampling(asker_->sampling(), name, value));
   }
   return ok();
 }

@@ -58,6 +58,7 @@ void ChatOptions::declare(Options& options) {
   options.group("Chat");
   options.flag("-c,--continue", continue_last, "go on with the last conversation");
   options.flag("--no-history", no_history, "keep nothing of the conversation");
+  options.setting();
 }
 
 bool can_chat() {

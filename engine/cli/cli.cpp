@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "engine/cli/command.h"
+#include "engine/cli/settings.h"
 #include "engine/core/text.h"
 
 namespace lm::cli {
@@ -49,6 +50,7 @@ std::string general_help(const std::vector<std::unique_ptr<Command>>& commands) 
   for (const std::unique_ptr<Command>& command : commands) {
     text += help_row(command->name(), command->summary());
   }
+  text += "\nOptions with a * may also come from the environment: --top-k from LLM_TOP_K.\n";
   text += "\nExit status:\n";
   text += help_row("0", "finished");
   text += help_row("1", "something failed while running");
@@ -85,10 +87,12 @@ Result<ExitStatus> dispatch(std::vector<std::string> arguments, const Context& c
   Options options(named ? concat("llm ", chosen->name()) : "llm");
   chosen->declare(options);
   if (LM_TRY(options.parse(arguments))) {
-    context.out.write(named ? concat(chosen->summary(), "\n", options.help())
-                            : concat(kGreeting, options.help(), general_help(commands)));
+    const std::string help = options_help(options.program(), options.specs());
+    context.out.write(named ? concat(chosen->summary(), "\n", help)
+                            : concat(kGreeting, help, general_help(commands)));
     return ExitStatus::ok;
   }
+  LM_TRY(read_environment(options));
   return chosen->run(context);
 }
 

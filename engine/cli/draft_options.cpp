@@ -12,7 +12,7 @@ namespace lm::cli {
 
 void DraftOptions::declare(Options& options) {
   options.value(
-      "--draft", "MODEL|ngram|off",
+      "--draft", "FILE|ngram|off",
       [this](std::string_view word) -> Status {
         if (word.empty()) {
           return Error{ErrorCode::bad_request, "expected ngram, off or a model, found nothing"};

@@ -37,7 +37,7 @@ class ExportCommand final : public Command {
 
   void declare(Options& options) override {
     options.word("FILE", in_, "a GGUF file");
-    options.text("--to", "FORMAT", format_, "hf-gptq: safetensors with GPTQ modules (v2)");
+    options.text("--to", "hf-gptq", format_, "safetensors with GPTQ modules (v2)");
     options.word("DIR", out_, "the folder to write: absent or empty");
     options.flag("--json", json_, "one object: every tensor with its format, exact or how far off");
     options.flag("-q,--quiet", quiet_, "no notes or progress on stderr");
@@ -48,10 +48,6 @@ class ExportCommand final : public Command {
       return Error{ErrorCode::bad_request, "expected FILE, found the end of the command line"};
     if (!out_ || out_->empty())
       return Error{ErrorCode::bad_request, "expected DIR, found the end of the command line"};
-    if (format_ && *format_ != "hf-gptq") {
-      return Error{ErrorCode::bad_request,
-                   concat("expected --to hf-gptq, found \"", printable(*format_), "\"")};
-    }
     context.signals.hold();  // the folder half written must go
     Result<ExportReport> exported = export_with_progress();
     if (!exported.ok() && pending_signal() != 0) return exit_status_of_signal(pending_signal());

@@ -40,9 +40,12 @@ struct GenerationOptions {
   bool quiet = false;  // no warnings
 
   void declare_prompt(Options& options);  // into the caller's group
-  void declare_answer(Options& options);
+  void declare(Options& options);         // all the rest, but the caller's own flags: quiet
   // What can be known before a model is loaded. Also reads the grammar.
   Status check();
+
+ private:
+  void declare_answer(Options& options);
 };
 
 }  // namespace lm::cli

@@ -34,7 +34,7 @@ class LogitsCommand final : public Command {
 
   void declare(Options& options) override {
     options.text("--ids", "\"1 2 3\"", ids_, "the tokens to run");
-    model_.declare(options);
+    model_.declare(options, ModelOptions::Cache::per_call);
   }
 
   Result<ExitStatus> run(const Context& context) override {

@@ -14,23 +14,17 @@ constexpr int kMaxThreads = 1024;
 
 void declare_kv_type(Options& options, DType& target) {
   options.value(
-      "--kv", "TYPE",
+      "--kv", "f32|f16|q8_0",
       [&target](std::string_view word) -> Status {
-        const std::optional<DType> type = dtype_from_name(word);
-        if (!type || (*type != DType::f32 && *type != DType::f16 && *type != DType::q8_0)) {
-          return Error{ErrorCode::bad_request,
-                       concat("expected f32, f16 or q8_0, found \"", printable(word), "\"")};
-        }
-        target = *type;
+        target = dtype_from_name(word).value_or(target);
         return ok();
       },
-      concat("number format of the KV cache: f32, f16 or q8_0 (default: ", dtype_name(target),
-             ")"));
+      concat("number format of the KV cache (default: ", dtype_name(target), ")"));
 }
 
 void ModelPath::declare(Options& options) {
-  options.text("-m,--model", "FILE", path, "the model, a GGUF file");
-  options.environment("LLM_MODEL");
+  options.text("-m,--model", "FILE", path, "the model, a GGUF file (default: $LLM_MODEL)");
+  options.setting();
 }
 
 Result<std::filesystem::path> ModelPath::resolve() const {
@@ -40,20 +34,30 @@ Result<std::filesystem::path> ModelPath::resolve() const {
       "-m FILE.gguf names one, and so does the environment variable LLM_MODEL");
 }
 
-void ModelOptions::declare(Options& options) {
+void ModelOptions::declare(Options& options, Cache cache) {
+  const auto setting = [&] {
+    if (cache == Cache::setting) options.setting();
+  };
   options.group("Model");
   model.declare(options);
   options.integer(
       "--ctx", "N", n_ctx, 1, kMaxContext,
       "tokens of context (default: the smaller of the trained length and what fits the memory)");
+  setting();
   declare_kv_type(options, kv_dtype);
+  setting();
   options.integer("--kv-budget", "MIB", kv_mebibytes, 1, 1 << 24,
                   "most memory for the KV cache (default: what --ctx needs, or half of what is "
                   "available)");
-  options.text("--device", "NAME", device,
-               "what computes: auto, cpu, or a name that \"llm devices\" lists");
+  setting();
+  options.text("--device", "auto|NAME", device,
+               "what computes: cpu, or another name that \"llm devices\" lists (default: auto, the "
+               "best of them)");
+  options.suggest({"cpu"});
+  options.setting();
   options.integer("-t,--threads", "N", n_threads, 1, kMaxThreads,
                   "threads (default: the physical cores that this process may use)");
+  options.setting();
 }
 
 Result<InstanceOptions> ModelOptions::instance_options() const {

@@ -33,7 +33,9 @@ struct ModelOptions {
   int kv_mebibytes = 0;
   DType kv_dtype = DType::f16;
 
-  void declare(Options& options);
+  // What a cache for answers is like may be a setting; a measurement says it itself.
+  enum class Cache { setting, per_call };
+  void declare(Options& options, Cache cache);
   Result<InstanceOptions> instance_options() const;
 };
 

@@ -9,24 +9,44 @@
 namespace lm::cli {
 namespace {
 
-constexpr size_t kHelpColumn = 30, kHelpWidth = 100;
-
 Error usage_error(std::string message) {
   return Error{ErrorCode::bad_request, std::move(message)};
+}
+
+// "error, shift or off".
+std::string listed(const std::vector<std::string>& words) {
+  std::string text;
+  for (size_t i = 0; i < words.size(); ++i) {
+    if (i > 0) text += i + 1 < words.size() ? ", " : " or ";
+    text += words[i];
+  }
+  return text;
+}
+
+OptionSpec make_spec(std::string_view group, std::string_view names, std::string_view value,
+                     std::string_view help) {
+  OptionSpec spec{.group = std::string(group),
+                  .short_name = "",
+                  .long_name = "",
+                  .value = std::string(value),
+                  .help = std::string(help)};
+  while (!names.empty()) {
+    const size_t end = std::min(names.find(','), names.size());
+    const std::string_view name = names.substr(0, end);
+    (name.starts_with("--") ? spec.long_name : spec.short_name) = name;
+    names.remove_prefix(std::min(end + 1, names.size()));
+  }
+  return spec;
 }
 
 }  // namespace
 
 struct Options::Impl {
-  struct Row {
-    std::string group, names, value_name, help;
-    bool is_word;
-  };
-
   CLI::App app;
-  CLI::Option* last = nullptr;
   std::string group = "Options";
-  std::vector<Row> rows;         // for --help
+  std::vector<OptionSpec> specs;
+  std::vector<CLI::Option*> parsers;  // of specs[i]
+  std::vector<Take> takers;
   std::optional<Error> mistake;  // the first value that was refused
 
   explicit Impl(std::string_view program) : app("", std::string(program)) {
@@ -34,21 +54,42 @@ struct Options::Impl {
     app.set_help_flag("-h,--help", "");
   }
 
-  // CLI11 hands over the raw words; `take` gives each its meaning.
-  void add(const Row& row, Take take, CLI::MultiOptionPolicy policy) {
-    const size_t comma = row.names.rfind(',');
-    const std::string shown = row.names.substr(comma == std::string::npos ? 0 : comma + 1);
-    last = app.add_option(row.names,
-                          [this, shown, take = std::move(take)](const CLI::results_t& words) {
-                            for (const std::string& word : words) {
-                              Status status = take(word);
-                              if (!status.ok() && !mistake)
-                                mistake = std::move(status).error().within(shown);
-                            }
-                            return true;
-                          });
-    last->expected(1)->multi_option_policy(policy)->allow_extra_args(false);
-    rows.push_back(row);
+  // What --help lists of a command; `names` is empty for a word.
+  void declare(std::string_view names, std::string_view value, Take take, std::string_view help) {
+    const size_t index = specs.size();
+    specs.push_back(make_spec(names.empty() ? "Arguments" : group, names, value, help));
+    takers.push_back(std::move(take));
+    // CLI11 hands over the raw words; the taker gives each its meaning.
+    const CLI::callback_t parse = [this, index](const CLI::results_t& words) {
+      for (const std::string& word : words) {
+        Status status = set(index, word);
+        if (!status.ok() && !mistake) {
+          const OptionSpec& spec = specs[index];
+          mistake = std::move(status).error().within(spec.is_word() ? spec.value : spec.name());
+        }
+      }
+      return true;
+    };
+    const std::string known_as = names.empty() ? concat("word", index) : std::string(names);
+    if (specs.back().is_flag()) {
+      parsers.push_back(app.add_flag_callback(known_as, [parse] { parse({"true"}); }));
+    } else {
+      parsers.push_back(app.add_option(known_as, parse));
+      parsers.back()->expected(1)->allow_extra_args(false);
+      parsers.back()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
+    }
+  }
+
+  Status set(size_t index, std::string_view word) {
+    const OptionSpec& spec = specs[index];
+    if (spec.is_closed()) {
+      const std::vector<std::string> allowed = spec.alternatives();
+      if (std::ranges::find(allowed, word) == allowed.end()) {
+        return usage_error(
+            concat("expected ", listed(allowed), ", found \"", printable(word), "\""));
+      }
+    }
+    return takers[index](word);
   }
 
   bool takes_value(const std::string& name) const {
@@ -61,6 +102,10 @@ struct Options::Impl {
     std::vector<std::string> words;
     for (size_t i = 0; i < arguments.size(); ++i) {
       const std::string& word = arguments[i];
+      if (word == "--") {  // what follows are words, whatever they look like
+        words.insert(words.end(), arguments.begin() + ptrdiff_t(i), arguments.end());
+        break;
+      }
       if (word.starts_with("--") && word.ends_with('=') &&
           takes_value(word.substr(0, word.size() - 1))) {
         words.insert(words.end(), {word.substr(0, word.size() - 1), ""});
@@ -82,85 +127,75 @@ void Options::group(std::string_view title) {
 }
 
 void Options::flag(std::string_view names, bool& target, std::string_view help) {
-  impl_->last = impl_->app.add_flag_callback(std::string(names), [&target] { target = true; });
-  impl_->rows.push_back({impl_->group, std::string(names), "", std::string(help), false});
+  const Take take = [&target](std::string_view word) {
+    target = word == "true";
+    return ok();
+  };
+  impl_->declare(names, "", take, help);
 }
 
-void Options::text(std::string_view names, std::string_view value_name,
+void Options::text(std::string_view names, std::string_view value,
                    std::optional<std::string>& target, std::string_view help) {
-  value(
-      names, value_name,
-      [&target](std::string_view word) {
-        target = std::string(word);
-        return ok();
-      },
-      help);
+  const Take take = [&target](std::string_view word) {
+    target = std::string(word);
+    return ok();
+  };
+  impl_->declare(names, value, take, help);
 }
 
-void Options::integer(std::string_view names, std::string_view value_name, int& target,
-                      int64_t least, int64_t most, std::string_view help) {
-  value(
-      names, value_name,
-      [&target, least, most](std::string_view word) -> Status {
-        target = int(LM_TRY(integer_in(word, least, most)));
-        return ok();
-      },
-      help);
+void Options::integer(std::string_view names, std::string_view value, int& target, int64_t least,
+                      int64_t most, std::string_view help) {
+  const Take take = [&target, least, most](std::string_view word) -> Status {
+    target = int(LM_TRY(integer_in(word, least, most)));
+    return ok();
+  };
+  impl_->declare(names, value, take, help);
 }
 
-void Options::value(std::string_view names, std::string_view value_name, Take take,
+void Options::value(std::string_view names, std::string_view value, Take take,
                     std::string_view help) {
-  impl_->add({impl_->group, std::string(names), std::string(value_name), std::string(help), false},
-             std::move(take), CLI::MultiOptionPolicy::TakeLast);
+  impl_->declare(names, value, std::move(take), help);
 }
 
-void Options::each(std::string_view names, std::string_view value_name, Take take,
+void Options::each(std::string_view names, std::string_view value, Take take,
                    std::string_view help) {
-  impl_->add({impl_->group, std::string(names), std::string(value_name), std::string(help), false},
-             std::move(take), CLI::MultiOptionPolicy::TakeAll);
+  impl_->declare(names, value, std::move(take), help);
+  impl_->parsers.back()->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+  impl_->specs.back().repeatable = true;
 }
 
-void Options::word(std::string_view value_name, std::optional<std::string>& target,
+void Options::word(std::string_view value, std::optional<std::string>& target,
                    std::string_view help) {
-  impl_->add(
-      {"Arguments", std::string(value_name), "", std::string(help), true},
-      [&target](std::string_view word) {
-        target = std::string(word);
-        return ok();
-      },
-      CLI::MultiOptionPolicy::TakeLast);
+  text("", value, target, help);
 }
 
-void Options::environment(std::string_view variable) {
-  impl_->last->envname(std::string(variable));
-  impl_->rows.back().help += concat(" (default: $", variable, ")");
+void Options::setting() {
+  impl_->specs.back().is_setting = true;
 }
 
-std::string Options::help() const {
-  std::string text = concat("Usage: ", impl_->app.get_name(), " [OPTION]...");
-  for (const Impl::Row& row : impl_->rows) {
-    if (row.is_word) text += " " + row.names;
-  }
-  text += "\n";
-  std::string_view group;
-  for (const Impl::Row& row : impl_->rows) {
-    if (row.group != group) text += concat("\n", row.group, ":\n");
-    group = row.group;
-    const size_t comma = row.names.find(',');
-    std::string left = row.names.starts_with("--") ? "    " : "";
-    left += comma == std::string::npos
-                ? row.names
-                : concat(row.names.substr(0, comma), ", ", row.names.substr(comma + 1));
-    if (!row.value_name.empty()) left += " " + row.value_name;
-    text += help_row(left, row.help);
-  }
-  return text + "\n" + help_row("-h, --help", "this help");
+void Options::suggest(std::vector<std::string> values) {
+  impl_->specs.back().suggestions = std::move(values);
+}
+
+const std::string& Options::program() const {
+  return impl_->app.get_name();
+}
+
+const std::vector<OptionSpec>& Options::specs() const {
+  return impl_->specs;
+}
+
+bool Options::given(size_t index) const {
+  return impl_->parsers[index]->count() > 0;
+}
+
+Status Options::set(size_t index, std::string_view value) {
+  return impl_->set(index, value);
 }
 
 Result<bool> Options::parse(const std::vector<std::string>& arguments) {
-  const std::string& program = impl_->app.get_name();
-  const auto explain = [&](Error error) {
-    return with_hint(std::move(error), concat("\"", program, " --help\" lists what it takes"));
+  const auto explain = [this](Error error) {
+    return with_hint(std::move(error), concat("\"", program(), " --help\" lists what it takes"));
   };
   std::vector<std::string> words = impl_->with_empty_values(arguments);
   std::reverse(words.begin(), words.end());  // CLI11 takes the last one first
@@ -177,7 +212,7 @@ Result<bool> Options::parse(const std::vector<std::string>& arguments) {
   }
   const std::vector<std::string> left = impl_->app.remaining();
   if (!left.empty()) {
-    return explain(usage_error(concat("expected an option of \"", program, "\", found \"",
+    return explain(usage_error(concat("expected an option of \"", program(), "\", found \"",
                                       printable(left.front()), "\"")));
   }
   if (impl_->mistake) return explain(*impl_->mistake);
@@ -196,24 +231,6 @@ Result<double> number_in(std::string_view text, double least, double most) {
   if (number && *number >= least && *number <= most) return *number;
   return usage_error(
       concat("expected a number from ", least, " to ", most, ", found \"", printable(text), "\""));
-}
-
-std::string help_row(std::string_view left, std::string_view right) {
-  std::string text = concat("  ", left);
-  text.resize(std::max(text.size() + 2, kHelpColumn), ' ');
-  for (size_t column = text.size(); !right.empty();) {
-    const size_t end = std::min(right.find(' '), right.size());
-    if (column + end > kHelpWidth && column > kHelpColumn) {
-      text.back() = '\n';
-      text.append(kHelpColumn, ' ');
-      column = kHelpColumn;
-    }
-    text += concat(right.substr(0, end), " ");
-    column += end + 1;
-    right.remove_prefix(std::min(end + 1, right.size()));
-  }
-  text.back() = '\n';
-  return text;
 }
 
 }  // namespace lm::cli

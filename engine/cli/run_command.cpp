@@ -41,11 +41,8 @@ class RunCommand final : public Command {
 
 void RunCommand::declare(Options& options) {
   declare_prompt(options);
-  generation_.declare_answer(options);
+  generation_.declare(options);
   chat_.declare(options);
-  generation_.model.declare(options);
-  generation_.cache.declare(options);
-  generation_.sampling.declare(options);
   declare_output(options);
 }
 
@@ -72,8 +69,11 @@ void RunCommand::declare_output(Options& options) {
       "one JSON object a line: an event \"start\", \"token\" (text, id, logprob, drafted) for "
       "each, \"end\" (as --json)");
   options.flag("--stats", stats_, "timings on stderr after the answer");
+  options.setting();
   options.flag("-q,--quiet", generation_.quiet, "no warnings, hints or progress on stderr");
+  options.setting();
   options.flag("-v,--verbose", verbose_, "what was loaded, and how it runs, on stderr");
+  options.setting();
 }
 
 void RunCommand::describe(const Instance& instance, uint64_t seed) const {

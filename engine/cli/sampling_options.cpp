@@ -1,7 +1,9 @@
 #include "engine/cli/sampling_options.h"
 
+#include <algorithm>
 #include <limits>
 #include <random>
+#include <variant>
 
 #include "engine/core/text.h"
 #include "engine/runtime/sampling_text.h"
@@ -15,51 +17,61 @@ constexpr size_t kMaxRepeats = 1024;  // uses of a repeatable option
 
 using P = SamplingParams;
 
-struct RealOption {
+struct Row {
   std::string_view name;
-  float P::*member;
+  std::variant<float P::*, int P::*> member;
   double least, most;
   std::string_view help;
 };
 
-constexpr RealOption kRealOptions[] = {
-    {"--temp", &P::temperature, 0, 100, "temperature (0.8); 0 takes the likeliest token"},
-    {"--top-p", &P::top_p, 0, 1, "only the likeliest tokens that sum to X (0.95); 1: off"},
-    {"--min-p", &P::min_p, 0, 1, "only tokens at least X times as likely as the likeliest (0.05)"},
-    {"--typical", &P::typical_p, 0, 1, "locally typical tokens that sum to X (1: off)"},
-    {"--repeat-penalty", &P::repeat_penalty, 0.01, kMaxPenalty,
-     "divide the score of repeated tokens by X (1: off)"},
-    {"--presence-penalty", &P::presence_penalty, -kMaxPenalty, kMaxPenalty,
-     "subtract X from the score of tokens that occurred (0)"},
-    {"--frequency-penalty", &P::frequency_penalty, -kMaxPenalty, kMaxPenalty,
-     "subtract X for each time that a token occurred (0)"},
-    {"--dry-multiplier", &P::dry_multiplier, 0, kMaxPenalty,
-     "DRY, against repeated phrases: its strength (0: off)"},
-    {"--dry-base", &P::dry_base, 1, kMaxPenalty, "DRY: growth with the phrase's length (1.75)"},
-    {"--xtc-probability", &P::xtc_probability, 0, 1,
-     "XTC: chance to leave out the likeliest tokens (0: off)"},
-    {"--xtc-threshold", &P::xtc_threshold, 0, 1, "XTC: how likely those are at least (0.1)"},
-    {"--mirostat-tau", &P::mirostat_tau, 0, 100, "mirostat: the surprise to hold, in bits (5)"},
-    {"--mirostat-eta", &P::mirostat_eta, 0, 1, "mirostat: how fast it learns (0.1)"},
+constexpr Row kRows[] = {
+    {"temp", &P::temperature, 0, 100, "temperature; 0 takes the likeliest token"},
+    {"top-k", &P::top_k, 0, kMaxTokens, "only the N likeliest tokens; 0: all"},
+    {"top-p", &P::top_p, 0, 1, "only the likeliest tokens that sum to X; 1: off"},
+    {"min-p", &P::min_p, 0, 1, "only tokens at least X times as likely as the likeliest"},
+    {"typical", &P::typical_p, 0, 1, "locally typical tokens that sum to X; 1: off"},
+    {"repeat-penalty", &P::repeat_penalty, 0.01, kMaxPenalty,
+     "divide the score of repeated tokens by X; 1: off"},
+    {"presence-penalty", &P::presence_penalty, -kMaxPenalty, kMaxPenalty,
+     "subtract X from the score of tokens that occurred"},
+    {"frequency-penalty", &P::frequency_penalty, -kMaxPenalty, kMaxPenalty,
+     "subtract X for each time that a token occurred"},
+    {"repeat-last-n", &P::repeat_last_n, -1, kMaxTokens,
+     "tokens that the penalties look back; -1: all"},
+    {"dry-multiplier", &P::dry_multiplier, 0, kMaxPenalty,
+     "DRY, against repeated phrases: its strength; 0: off"},
+    {"dry-base", &P::dry_base, 1, kMaxPenalty, "DRY: growth with the phrase's length"},
+    {"dry-allowed-length", &P::dry_allowed_length, 0, kMaxTokens,
+     "DRY: phrases up to this length are free"},
+    {"dry-last-n", &P::dry_last_n, -1, kMaxTokens, "DRY: tokens to look back; -1: all"},
+    {"xtc-probability", &P::xtc_probability, 0, 1,
+     "XTC: chance to leave out the likeliest tokens; 0: off"},
+    {"xtc-threshold", &P::xtc_threshold, 0, 1, "XTC: how likely those are at least"},
+    {"mirostat", &P::mirostat, 0, 2,
+     "2: mirostat 2 instead of top-k, top-p, min-p and typical; 0: off"},
+    {"mirostat-tau", &P::mirostat_tau, 0, 100, "mirostat: the surprise to hold, in bits"},
+    {"mirostat-eta", &P::mirostat_eta, 0, 1, "mirostat: how fast it learns"},
 };
 
-struct IntegerOption {
-  std::string_view name;
-  int P::*member;
-  int64_t least, most;
-  std::string_view help;
-};
+std::string value_text(const Row& row, const SamplingParams& params) {
+  return std::visit([&](auto member) { return concat(params.*member); }, row.member);
+}
 
-constexpr IntegerOption kIntegerOptions[] = {
-    {"--top-k", &P::top_k, 0, kMaxTokens, "only the N likeliest tokens (40); 0: all"},
-    {"--repeat-last-n", &P::repeat_last_n, -1, kMaxTokens,
-     "tokens that the penalties look back (64); -1: all"},
-    {"--dry-allowed-length", &P::dry_allowed_length, 0, kMaxTokens,
-     "DRY: phrases up to this length are free (2)"},
-    {"--dry-last-n", &P::dry_last_n, -1, kMaxTokens, "DRY: tokens to look back (-1: all)"},
-    {"--mirostat", &P::mirostat, 0, 2,
-     "2: mirostat 2 instead of top-k, top-p, min-p and typical (0: off)"},
-};
+// The number in `text` as a change.
+Result<std::function<void(SamplingParams&)>> parse_change(const Row& row, std::string_view text) {
+  if (const auto* member = std::get_if<int P::*>(&row.member)) {
+    const int value = int(LM_TRY(integer_in(text, int64_t(row.least), int64_t(row.most))));
+    return std::function([member, value](SamplingParams& params) { params.** member = value; });
+  }
+  const auto* member = std::get_if<float P::*>(&row.member);
+  const auto value = float(LM_TRY(number_in(text, row.least, row.most)));
+  return std::function([member, value](SamplingParams& params) { params.** member = value; });
+}
+
+const Row* find_row(std::string_view name) {
+  const auto* const row = std::ranges::find(kRows, name, &Row::name);
+  return row == std::end(kRows) ? nullptr : row;
+}
 
 Status check_count(size_t n_before) {
   if (n_before < kMaxRepeats) return ok();
@@ -88,27 +100,17 @@ uint64_t random_seed() {
 }  // namespace
 
 void SamplingOptions::declare(Options& options) {
-  options.group("Sampling (defaults: the model's own, else those shown)");
+  options.group("Sampling (what the model's file recommends comes before these defaults)");
   declare_seed(options);
-  for (const RealOption& row : kRealOptions) {
+  for (const Row& row : kRows) {
     options.value(
-        row.name, "X",
+        concat("--", row.name), std::holds_alternative<int P::*>(row.member) ? "N" : "X",
         [this, &row](std::string_view word) -> Status {
-          const auto value = float(LM_TRY(number_in(word, row.least, row.most)));
-          changes_.push_back([&row, value](SamplingParams& params) { params.*row.member = value; });
+          changes_.push_back(LM_TRY(parse_change(row, word)));
           return ok();
         },
-        row.help);
-  }
-  for (const IntegerOption& row : kIntegerOptions) {
-    options.value(
-        row.name, "N",
-        [this, &row](std::string_view word) -> Status {
-          const int value = int(LM_TRY(integer_in(word, row.least, row.most)));
-          changes_.push_back([&row, value](SamplingParams& params) { params.*row.member = value; });
-          return ok();
-        },
-        row.help);
+        concat(row.help, " (default: ", value_text(row, {}), ")"));
+    options.setting();
   }
   declare_lists(options);
 }
@@ -122,6 +124,7 @@ void SamplingOptions::declare_seed(Options& options) {
         return ok();
       },
       "the same seed gives the same answer (-1, the default: a random one, see --json)");
+  options.setting();
 }
 
 void SamplingOptions::declare_lists(Options& options) {
@@ -133,6 +136,7 @@ void SamplingOptions::declare_lists(Options& options) {
         return ok();
       },
       "DRY: phrases do not reach across TEXT (newline : \" *); repeatable");
+  options.setting();
   options.each(
       "--logit-bias", "ID=X",
       [this](std::string_view word) -> Status {
@@ -141,6 +145,7 @@ void SamplingOptions::declare_lists(Options& options) {
         return ok();
       },
       "add X to the score of token ID; -inf forbids it; repeatable");
+  options.setting();
 }
 
 SamplingParams SamplingOptions::changed(SamplingParams params) const {
@@ -168,31 +173,23 @@ Result<SamplingParams> SamplingOptions::resolve(SamplingParams defaults,
 
 std::vector<std::string_view> sampling_names() {
   std::vector<std::string_view> names;
-  for (const RealOption& row : kRealOptions) names.push_back(row.name.substr(2));
-  for (const IntegerOption& row : kIntegerOptions) names.push_back(row.name.substr(2));
+  for (const Row& row : kRows) names.push_back(row.name);
   return names;
 }
 
 std::optional<std::string> sampling_value(const SamplingParams& params, std::string_view name) {
-  for (const RealOption& row : kRealOptions) {
-    if (row.name.substr(2) == name) return concat(params.*row.member);
-  }
-  for (const IntegerOption& row : kIntegerOptions) {
-    if (row.name.substr(2) == name) return concat(params.*row.member);
-  }
-  return std::nullopt;
+  const Row* row = find_row(name);
+  return row == nullptr ? std::nullopt : std::optional(value_text(*row, params));
 }
 
 Status set_sampling(SamplingParams& params, std::string_view name, std::string_view value) {
+  const Row* row = find_row(name);
+  if (row == nullptr) {
+    return Error{ErrorCode::bad_request,
+                 concat("expected a name that /set lists, found \"", printable(name), "\"")};
+  }
   SamplingParams changed = params;
-  for (const RealOption& row : kRealOptions) {
-    if (row.name.substr(2) == name)
-      changed.*row.member = float(LM_TRY(number_in(value, row.least, row.most)));
-  }
-  for (const IntegerOption& row : kIntegerOptions) {
-    if (row.name.substr(2) == name)
-      changed.*row.member = int(LM_TRY(integer_in(value, row.least, row.most)));
-  }
+  LM_TRY(parse_change(*row, value))(changed);
   LM_TRY(validate(changed));
   params = std::move(changed);
   return ok();

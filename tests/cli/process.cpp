@@ -83,8 +83,9 @@ std::vector<std::string> environment_with(const std::vector<std::string>& extra)
   std::vector<std::string> env;
   for (char** entry = environ; *entry != nullptr; ++entry) {
     const std::string_view text = *entry;
-    const bool ours = text.starts_with("LLM_MODEL=") || text.starts_with("NO_COLOR=") ||
-                      text.starts_with("XDG_") || text.starts_with("HOME=");
+    const bool ours = (text.starts_with("LLM_") && !text.starts_with("LLM_CPU=")) ||
+                      text.starts_with("NO_COLOR=") || text.starts_with("XDG_") ||
+                      text.starts_with("HOME=");
     if (!ours) env.emplace_back(text);
   }
   static const TempDir home;  // what is kept for a user must not be kept for this one
