@@ -79,17 +79,20 @@ double microsecond_rounded(double seconds) {
   return std::round(seconds * 1e6) / 1e6;
 }
 
-void add_end(Json& object, const AnswerHead& head, const AnswerEnd& end) {
+void add_end(Json& object, const AnswerHead& head, const AnswerEnd& end, bool timings = true) {
   object["finish"] = finish_name(end.finish);
   if (!end.error.empty()) object["error"] = end.error;
   object["prompt_tokens"] = head.prompt_tokens;
-  object["cached_tokens"] = end.timings.cached_tokens;
+  if (timings) object["cached_tokens"] = end.timings.cached_tokens;
   object["dropped_tokens"] = end.timings.dropped_tokens;
   object["generated_tokens"] = end.timings.generated_tokens;
-  object["drafted_tokens"] = end.timings.drafted_tokens;
-  object["accepted_tokens"] = end.timings.accepted_tokens;
+  if (timings) {
+    object["drafted_tokens"] = end.timings.drafted_tokens;
+    object["accepted_tokens"] = end.timings.accepted_tokens;
+  }
   object["seed"] = head.seed;
   object["model"] = head.model;
+  if (!timings) return;
   object["load_seconds"] = microsecond_rounded(head.load_seconds);
   object["queue_seconds"] = microsecond_rounded(end.timings.queue_seconds);
   object["prompt_seconds"] = microsecond_rounded(end.timings.prompt_seconds);
@@ -112,9 +115,7 @@ class JsonAnswer final : public Answer {
 
   void end(const AnswerEnd& end) override {
     Json object;
-    object["text"] = end.reply.content;
-    add_reply(object, end.reply);
-    add_end(object, head_, end);
+    add_answer(object, head_, end, true);
     out_.write(dump_json(object) + "\n");
   }
 
@@ -160,6 +161,12 @@ class JsonlAnswer final : public Answer {
 };
 
 }  // namespace
+
+void add_answer(Json& object, const AnswerHead& head, const AnswerEnd& end, bool timings) {
+  object["text"] = end.reply.content;
+  add_reply(object, end.reply);
+  add_end(object, head, end, timings);
+}
 
 std::unique_ptr<Answer> make_answer(AnswerForm form, AnswerHead head, bool show_reasoning,
                                     Output& out) {

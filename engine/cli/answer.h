@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "engine/cli/output.h"
+#include "engine/core/json.h"
 #include "engine/core/token.h"
 #include "engine/runtime/engine.h"
 #include "engine/text/reply_parser.h"
@@ -46,6 +47,9 @@ class Answer {
   virtual void piece(const AnswerPiece& piece) = 0;
   virtual void end(const AnswerEnd& end) = 0;
 };
+
+// The fields of --json; without `timings`, only what the same question and seed give again.
+void add_answer(Json& object, const AnswerHead& head, const AnswerEnd& end, bool timings);
 
 enum class AnswerForm { text, json, jsonl };
 // `out` must outlive the answer. show_reasoning: in the form of text.

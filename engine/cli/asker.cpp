@@ -7,11 +7,14 @@
 namespace lm::cli {
 namespace {
 
+constexpr size_t kMaxBound = 16;
+
 // The texts of a conversation, for a model that only continues one.
 std::string plain_text(const Json& messages) {
   std::string text;
   for (const Json& message : messages) {
-    if (message["role"] == "system") continue;
+    const bool has_text = message.contains("content") && message["content"].is_string();
+    if (message["role"] == "system" || !has_text) continue;
     if (!text.empty() && message["role"] == "user") text += '\n';
     text += message["content"].get_ref<const std::string&>();
   }
@@ -46,7 +49,7 @@ Result<Asker> Asker::open(const Instance& instance, const GenerationOptions& opt
   Asker asker(instance, options);
   asker.sampling_ = LM_TRY(
       options.sampling.resolve(LM_TRY(sampling_defaults(instance.file())), *instance.tokenizer()));
-  asker.grammar_ = LM_TRY(options.grammar.bind(*instance.tokenizer()));
+  if (options.grammar.compiled()) LM_TRY(asker.bind(options.grammar.compiled()));
   if (!options.raw) {
     asker.template_ = LM_TRY(find_chat_template(&instance.file(), options.chat_template));
   }
@@ -63,15 +66,36 @@ Result<Asker> Asker::open(const Instance& instance, const GenerationOptions& opt
   return asker;
 }
 
-Status Asker::encode(const Json& messages, Question& question) const {
+Terms Asker::terms() const {
+  return {.sampling = sampling_,
+          .max_tokens = options_->max_tokens,
+          .stop = options_->stop,
+          .grammar = options_->grammar.compiled(),
+          .tools = tools_,
+          .ignore_end = options_->ignore_end};
+}
+
+Result<std::shared_ptr<const grammar::TokenGrammar>> Asker::bind(
+    const std::shared_ptr<const AnswerGrammar>& wanted) {
+  for (const Bound& bound : bound_) {
+    if (bound.grammar == wanted) return bound.tokens;
+  }
+  if (!vocabulary_) vocabulary_ = grammar_vocabulary(*instance_->tokenizer());
+  std::shared_ptr<const grammar::TokenGrammar> tokens = LM_TRY(wanted->bind(vocabulary_));
+  if (bound_.size() >= kMaxBound) bound_.erase(bound_.begin());
+  bound_.push_back({wanted, tokens});
+  return tokens;
+}
+
+Status Asker::encode(const Json& messages, const Json& tools, Question& question) const {
   const Tokenizer& tokenizer = *instance_->tokenizer();
   std::vector<TokenId>& ids = question.request.prompt;
   if (template_) {
     EncodedChat chat =
         LM_TRY(encode_chat(*template_, tokenizer,
-                           {messages, tools_, variables_of(options_->think), options_->special}));
+                           {messages, tools, variables_of(options_->think), options_->special}));
     ids = std::move(chat.ids);
-    question.format = reply_format(template_->source(), chat.text, !tools_.is_null());
+    question.format = reply_format(template_->source(), chat.text, !tools.is_null());
     question.request.spelled = control_marks(*question.format, tokenizer);
   } else {
     const auto special =
@@ -86,20 +110,21 @@ Status Asker::encode(const Json& messages, Question& question) const {
                "expected a prompt that is not empty: this model has no token that begins a text"};
 }
 
-Result<Question> Asker::ask(const Json& messages) const {
+Result<Question> Asker::ask(const Json& messages, const Terms& terms) {
   Question question;
-  LM_TRY(encode(messages, question));
+  LM_TRY(encode(messages, terms.tools, question));
   Request& request = question.request;
-  request.sampling = sampling_;
-  if (grammar_) {
-    request.filter = make_grammar_filter(grammar_, *instance_->tokenizer(), request.prompt);
+  request.sampling = terms.sampling;
+  if (terms.grammar) {
+    request.filter =
+        make_grammar_filter(LM_TRY(bind(terms.grammar)), *instance_->tokenizer(), request.prompt);
     question.format.reset();  // the form is that of all the text
     request.spelled.clear();
   }
-  request.max_tokens = options_->max_tokens;
+  request.max_tokens = terms.max_tokens;
   request.overflow = options_->overflow;
-  request.stop = options_->stop;
-  request.ignore_end = options_->ignore_end;
+  request.stop = terms.stop;
+  request.ignore_end = terms.ignore_end;
   return question;
 }
 

@@ -24,14 +24,8 @@ Status GrammarOptions::read() {
   Result<AnswerGrammar> compiled =
       schema_file_ ? AnswerGrammar::from_json_schema(text) : AnswerGrammar::from_gbnf(text);
   if (!compiled.ok()) return std::move(compiled).error().within(printable(path));
-  grammar_.emplace(std::move(compiled).value());
+  grammar_ = std::make_shared<const AnswerGrammar>(std::move(compiled).value());
   return ok();
-}
-
-Result<std::shared_ptr<const grammar::TokenGrammar>> GrammarOptions::bind(
-    const Tokenizer& tokenizer) const {
-  if (!grammar_) return std::shared_ptr<const grammar::TokenGrammar>();
-  return grammar_->bind(grammar_vocabulary(tokenizer));
 }
 
 }  // namespace lm::cli

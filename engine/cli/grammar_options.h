@@ -17,12 +17,12 @@ class GrammarOptions {
   bool asked() const { return grammar_file_ || schema_file_; }
   // Reads and compiles the file, before a model is loaded.
   Status read();
-  // Over the tokens of a model, after read(). nullptr when nothing was asked.
-  Result<std::shared_ptr<const grammar::TokenGrammar>> bind(const Tokenizer& tokenizer) const;
+  // After read(); nullptr when nothing was asked.
+  const std::shared_ptr<const AnswerGrammar>& compiled() const { return grammar_; }
 
  private:
   std::optional<std::string> grammar_file_, schema_file_;
-  std::optional<AnswerGrammar> grammar_;
+  std::shared_ptr<const AnswerGrammar> grammar_;
 };
 
 }  // namespace lm::cli

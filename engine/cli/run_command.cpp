@@ -3,6 +3,7 @@
 
 #include "engine/cli/answer.h"
 #include "engine/cli/asker.h"
+#include "engine/cli/batch.h"
 #include "engine/cli/chat.h"
 #include "engine/cli/generate.h"
 #include "engine/cli/generation_options.h"
@@ -29,11 +30,13 @@ class RunCommand final : public Command {
  private:
   void declare_prompt(Options& options);
   void declare_output(Options& options);
+  Result<ExitStatus> answer_all(const Context& context);
   void describe(const Instance& instance, uint64_t seed) const;
   Result<ExitStatus> answer(Engine& engine, Question question, AnswerHead head,
                             const Context& context) const;
 
   PromptSources prompt_;
+  BatchOptions batch_;
   ChatOptions chat_;
   GenerationOptions generation_;
   bool json_ = false, jsonl_ = false, stats_ = false, verbose_ = false;
@@ -41,6 +44,7 @@ class RunCommand final : public Command {
 
 void RunCommand::declare(Options& options) {
   declare_prompt(options);
+  batch_.declare(options);
   generation_.declare(options);
   chat_.declare(options);
   declare_output(options);
@@ -100,6 +104,10 @@ Result<ExitStatus> RunCommand::run(const Context& context) {
   if (json_ && jsonl_) {
     return Error{ErrorCode::bad_request, "expected either --json or --jsonl, found both"};
   }
+  if (batch_.prompts) return answer_all(context);
+  if (batch_.resume) {
+    return Error{ErrorCode::bad_request, "expected --resume with --prompts, found it alone"};
+  }
   const bool asked = prompt_.text || prompt_.file || prompt_.no_stdin || json_ || jsonl_;
   if (!asked && can_chat()) return chat(context, generation_, chat_, std::nullopt);
   LM_TRY(generation_.check());
@@ -111,7 +119,7 @@ Result<ExitStatus> RunCommand::run(const Context& context) {
   OpenedModel opened =
       LM_TRY(open_model(context, instance_options, generation_.draft, !generation_.quiet));
   std::unique_ptr<Instance> instance = std::move(opened.instance);
-  const Asker asker = LM_TRY(Asker::open(*instance, generation_));
+  Asker asker = LM_TRY(Asker::open(*instance, generation_));
   Question question = LM_TRY(asker.ask(messages_of(generation_.system, prompt)));
   if (verbose_) describe(*instance, question.request.sampling.seed);
   const std::unique_ptr<Engine> engine =
@@ -122,6 +130,19 @@ Result<ExitStatus> RunCommand::run(const Context& context) {
                   .prompt_tokens = int(question.request.prompt.size()),
                   .load_seconds = seconds_since(start)};
   return answer(*engine, std::move(question), std::move(head), context);
+}
+
+Result<ExitStatus> RunCommand::answer_all(const Context& context) {
+  if (prompt_.text || prompt_.file || jsonl_ || chat_.continue_last) {
+    return Error{ErrorCode::bad_request,
+                 "expected --prompts without -p, -f, -c and --jsonl, found one of them beside it"};
+  }
+  if (prompt_.no_stdin && *batch_.prompts == "-") {
+    return Error{ErrorCode::bad_request,
+                 "expected either --prompts - (they are on stdin) or --no-stdin, found both"};
+  }
+  LM_TRY(generation_.check());
+  return run_batch(context, generation_, batch_, json_, stats_);
 }
 
 Result<ExitStatus> RunCommand::answer(Engine& engine, Question question, AnswerHead head,

@@ -21,7 +21,7 @@ namespace {
 // A signal handler can reach nothing but what has a fixed address: this is the process's state, not
 // the program's. Lock-free atomics and write() are all that it touches.
 std::atomic<int> noted_signal{0};
-std::atomic<bool> holding{false};
+std::atomic<bool> holding{false}, bus_error_told{false};
 std::array<int, 2> wake_pipe{-1, -1};  // read end, write end
 static_assert(std::atomic<int>::is_always_lock_free && std::atomic<bool>::is_always_lock_free);
 
@@ -46,6 +46,9 @@ void on_bus_error(int signal_number, siginfo_t* info, void*) {
       "llm: expected an input file to stay as it was, found it cut short or unreadable while it "
       "was "
       "read\n";
+  if (bus_error_told.exchange(true)) {  // by another thread, which ends the process
+    for (;;) pause();
+  }
   (void)!write(STDERR_FILENO, kLine.data(), kLine.size());
   _exit(int(ExitStatus::bad_input));
 }

@@ -1,7 +1,6 @@
 // What leaves the program: the answer alone on stdout, valid JSON, whole characters, and the right
 // exit status when nobody reads it or nothing can be written.
 #include <algorithm>
-#include <sstream>
 
 #include "engine/core/json.h"
 #include "engine/core/utf8.h"
@@ -22,13 +21,6 @@ Setup setup_for(std::vector<std::string> args) {
   Setup setup;
   setup.args = std::move(args);
   return setup;
-}
-
-std::vector<Json> lines_of(const std::string& text) {
-  std::vector<Json> lines;
-  std::istringstream in(text);
-  for (std::string line; std::getline(in, line);) lines.push_back(require_ok(parse_json(line)));
-  return lines;
 }
 
 }  // namespace
@@ -78,7 +70,7 @@ TEST_CASE("output: --json is one object with everything in it") {
 TEST_CASE("output: --jsonl is one event a line, and its texts are the answer") {
   const Finished finished = run_llm(with_model({"-n", "25", "--jsonl", "--seed", "5"}));
   CHECK(finished.status == 0);
-  const std::vector<Json> events = lines_of(finished.out);
+  const std::vector<Json> events = json_lines(finished.out);
   REQUIRE(events.size() >= 3);
   CHECK(events.front()["event"] == "start");
   CHECK(events.back()["event"] == "end");
@@ -124,7 +116,7 @@ TEST_CASE("output: --stop ends the answer before the text") {
 
 TEST_CASE("output: --logit-bias decides") {
   for (const Json& event :
-       lines_of(run_llm(with_model({"-n", "3", "--jsonl", "--logit-bias", "70=1000"})).out)) {
+       json_lines(run_llm(with_model({"-n", "3", "--jsonl", "--logit-bias", "70=1000"})).out)) {
     if (event["event"] == "token" && event.contains("id")) CHECK(event["id"] == 70);
   }
   const Finished outside = run_llm(with_model({"-n", "3", "--logit-bias", "9999999=1"}));
@@ -217,7 +209,7 @@ TEST_CASE("output: a slow reader gets every byte") {
   for (int i = 0; i < 5; ++i) process.pump(0.002);
   const Finished finished = process.finish();
   CHECK(finished.status == 0);
-  CHECK(lines_of(finished.out).back()["event"] == "end");
+  CHECK(json_lines(finished.out).back()["event"] == "end");
 }
 
 TEST_CASE("output: on a terminal the answer ends its line, in a pipe it is itself") {

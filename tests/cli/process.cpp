@@ -14,6 +14,7 @@
 #include <array>
 #include <cerrno>
 #include <chrono>
+#include <sstream>
 
 #include "engine/core/utf8.h"
 #include "tests/reference/tiny_model.h"
@@ -345,6 +346,13 @@ bool is_one_error(const Finished& finished) {
     return static_cast<unsigned char>(c) < 0x20 && c != '\n';
   });
   return shape && harmless && utf8::is_valid(err);
+}
+
+std::vector<Json> json_lines(const std::string& text) {
+  std::vector<Json> lines;
+  std::istringstream in(text);
+  for (std::string line; std::getline(in, line);) lines.push_back(require_ok(parse_json(line)));
+  return lines;
 }
 
 namespace {

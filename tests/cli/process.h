@@ -10,6 +10,7 @@
 #include <string_view>
 #include <vector>
 
+#include "engine/core/json.h"
 #include "tests/support/support.h"
 
 namespace lm::test {
@@ -103,6 +104,9 @@ Finished run_llm(std::vector<std::string> args, Stream in = Stream::null());
 
 // One line "llm: ..." and at most a second, indented one; nothing that could drive a terminal.
 bool is_one_error(const Finished& finished);
+
+// The values of a text that has one in JSON on each line.
+std::vector<Json> json_lines(const std::string& text);
 
 // A random model that answers at once; 1024 tokens of context, or 100,000.
 std::string tiny_model_path();
