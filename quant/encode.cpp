@@ -89,6 +89,8 @@ constexpr Row kTable[] = {
     {DType::q5_K, encode_blocks<BlockQ5_K>},
     {DType::q6_K, encode_blocks<BlockQ6_K>},
     {DType::iq4_NL, encode_blocks<BlockIQ4_NL>},
+    {DType::iq4_XS, encode_blocks<BlockIQ4_XS>},
+    {DType::mxfp4, encode_blocks<BlockMXFP4>},
     {DType::i4g32, encode_blocks<BlockI4G<32>>},
     {DType::i4g64, encode_blocks<BlockI4G<64>>},
     {DType::i4g128, encode_blocks<BlockI4G<128>>},

@@ -3,9 +3,7 @@
 // others, whose files differ between programs anyway, are fitted (encode_fit.h).
 #include <algorithm>
 #include <cmath>
-#include <limits>
 
-#include "quant/codebooks.h"
 #include "quant/encode_block.h"
 #include "quant/encode_fit.h"
 #include "quant/half.h"
@@ -135,47 +133,6 @@ void encode_block(const float* x, const float*, BlockI4G<64>& block) {
 }
 void encode_block(const float* x, const float*, BlockI4G<128>& block) {
   encode_group(x, block);
-}
-
-namespace {
-
-// The index of the value in kIq4Values (rising) that is nearest to v.
-int nearest_iq4(float v) {
-  const int8_t* above = std::lower_bound(kIq4Values, kIq4Values + 16, v);
-  if (above == kIq4Values) return 0;
-  if (above == kIq4Values + 16) return 15;
-  const int index = int(above - kIq4Values);
-  return v - float(above[-1]) <= float(above[0]) - v ? index - 1 : index;
-}
-
-}  // namespace
-
-void encode_block(const float* x, const float* weights, BlockIQ4_NL& block) {
-  const float* w = weights_or_ones(weights);
-  const float extreme = extreme_of(x);
-  float best_d = 0;
-  float best_error = std::numeric_limits<float>::infinity();
-  // The extreme number lands near one end of the table, -127 or 113; 5 steps of 4% around each.
-  for (const float bound : {-127.0f, 113.0f}) {
-    for (int step = -2; step <= 2; ++step) {
-      float d = extreme / (bound * (1 + 0.04f * float(step)));
-      float values[kElems];
-      const float inv = inverse(d);
-      for (int j = 0; j < kElems; ++j) values[j] = float(kIq4Values[nearest_iq4(x[j] * inv)]);
-      const Moments s = moments<kElems>(x, w, values);
-      d = s.xq * inverse(s.qq);
-      const float error = weighted_error<kElems>(x, w, values, d, 0);
-      if (error < best_error) {
-        best_error = error;
-        best_d = d;
-      }
-    }
-  }
-  block.d = stored_scale(best_d);
-  const float inv = inverse(f16_to_f32(block.d));
-  int q[kElems];
-  for (int j = 0; j < kElems; ++j) q[j] = nearest_iq4(x[j] * inv);
-  pack_nibbles(q, block.qs);
 }
 
 }  // namespace lm

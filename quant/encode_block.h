@@ -12,6 +12,7 @@ void encode_block(const float* x, const float* w, BlockQ5_0& block);
 void encode_block(const float* x, const float* w, BlockQ5_1& block);
 void encode_block(const float* x, const float* w, BlockQ8_0& block);
 void encode_block(const float* x, const float* w, BlockIQ4_NL& block);
+void encode_block(const float* x, const float* w, BlockMXFP4& block);
 
 // The range from the least to the largest number, 0 included, in 15 equal steps; w is not used.
 void encode_block(const float* x, const float* w, BlockI4G<32>& block);
@@ -23,5 +24,6 @@ void encode_block(const float* x, const float* w, BlockQ3_K& block);
 void encode_block(const float* x, const float* w, BlockQ4_K& block);
 void encode_block(const float* x, const float* w, BlockQ5_K& block);
 void encode_block(const float* x, const float* w, BlockQ6_K& block);
+void encode_block(const float* x, const float* w, BlockIQ4_XS& block);
 
 }  // namespace lm

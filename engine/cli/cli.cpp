@@ -40,6 +40,7 @@ std::vector<std::unique_ptr<Command>> all_commands() {
   commands.push_back(make_bench_command());
   commands.push_back(make_convert_command());
   commands.push_back(make_export_command());
+  commands.push_back(make_quantize_command());
   commands.push_back(make_devices_command());
   return commands;
 }

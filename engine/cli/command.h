@@ -42,6 +42,7 @@ std::unique_ptr<Command> make_logits_command();
 std::unique_ptr<Command> make_bench_command();
 std::unique_ptr<Command> make_convert_command();
 std::unique_ptr<Command> make_export_command();
+std::unique_ptr<Command> make_quantize_command();
 std::unique_ptr<Command> make_devices_command();
 std::unique_ptr<Command> make_render_command();
 

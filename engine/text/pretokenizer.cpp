@@ -1,29 +1,19 @@
 #include "engine/text/pretokenizer.h"
 
-#define PCRE2_CODE_UNIT_WIDTH 8
-#include <pcre2.h>
-
 #include <utility>
 
 #include "engine/core/check.h"
 #include "engine/core/text.h"
 #include "engine/core/utf8.h"
+#include "engine/text/pcre.h"
 #include "engine/text/pretokenizer_table.h"
 
 namespace lm {
 namespace {
 
-struct FreePcre2 {
-  void operator()(pcre2_code* p) const { pcre2_code_free(p); }
-  void operator()(pcre2_match_data* p) const { pcre2_match_data_free(p); }
-  void operator()(pcre2_match_context* p) const { pcre2_match_context_free(p); }
-};
-using Code = std::unique_ptr<pcre2_code, FreePcre2>;
-using MatchData = std::unique_ptr<pcre2_match_data, FreePcre2>;
-using MatchContext = std::unique_ptr<pcre2_match_context, FreePcre2>;
-
-constexpr uint32_t kMatchLimit = 10'000'000;  // steps of one search; PCRE2's own default
-constexpr uint32_t kHeapLimit = 64 * 1024;    // KiB
+using pcre::Code;
+using pcre::MatchContext;
+using pcre::MatchData;
 
 // PCRE2's \s has one character more than Unicode's White_Space (U+180E), which the engines that the
 // models were trained with follow.
@@ -102,8 +92,8 @@ Result<Pretokenizer> Pretokenizer::create(std::string_view name) {
     for (const std::string_view stage : row.stages) impl->stages.push_back(compile(stage));
     impl->context.reset(pcre2_match_context_create(nullptr));
     LM_CHECK(impl->context != nullptr);
-    pcre2_set_match_limit(impl->context.get(), kMatchLimit);
-    pcre2_set_heap_limit(impl->context.get(), kHeapLimit);
+    pcre2_set_match_limit(impl->context.get(), pcre::kMatchLimit);
+    pcre2_set_heap_limit(impl->context.get(), pcre::kHeapLimit);
     return Pretokenizer(std::move(impl));
   }
   return Error{ErrorCode::unsupported, concat("the pre-tokenizer \"", printable(name),

@@ -12,6 +12,8 @@
 #include "engine/tools/hf_config.h"
 #include "engine/tools/hf_json.h"
 #include "engine/tools/hf_vocab.h"
+#include "engine/tools/recipes.h"
+#include "engine/tools/rewrite.h"
 #include "gguf/safetensors.h"
 #include "gguf/writer.h"
 #include "quant/encode.h"
@@ -20,19 +22,6 @@ namespace lm {
 namespace {
 
 constexpr uint64_t kMaxConfigBytes = 1 << 20;
-
-// general.file_type: the field's number for "mostly this format" (ggml.h, ggml_ftype).
-uint32_t file_type(DType type) {
-  constexpr std::pair<DType, uint32_t> kNumbers[] = {
-      {DType::f32, 0},   {DType::f16, 1},    {DType::q4_0, 2},   {DType::q4_1, 3},
-      {DType::q8_0, 7},  {DType::q5_0, 8},   {DType::q5_1, 9},   {DType::q2_K, 10},
-      {DType::q3_K, 12}, {DType::q4_K, 15},  {DType::q5_K, 17},  {DType::q6_K, 18},
-      {DType::bf16, 32}, {DType::tq1_0, 36}, {DType::tq2_0, 37}, {DType::mxfp4, 38}};
-  for (const auto& [known, number] : kNumbers) {
-    if (known == type) return number;
-  }
-  return 1024;  // "guessed": the field's mark for anything else
-}
 
 uint64_t n_elements(const hf::PlannedTensor& tensor) {
   uint64_t n = 1;
@@ -80,13 +69,7 @@ Status check_request(const ConvertOptions& options) {
     return Error{ErrorCode::bad_file, concat("expected a folder with a model, found none at ",
                                              printable(options.in.native(), 1000))};
   }
-  // It is read again, and removed when it is not what it should be: never a device.
-  const std::filesystem::file_status out = std::filesystem::status(options.out, ignored);
-  if (std::filesystem::exists(out) && !std::filesystem::is_regular_file(out)) {
-    return Error{ErrorCode::bad_request,
-                 concat("expected a file to write, found something else at ",
-                        printable(options.out.native(), 1000))};
-  }
+  LM_TRY(check_output_path(options.out));
   return check_output_is_no_input(options);
 }
 

@@ -27,6 +27,7 @@ std::vector<FoldedOrder> plan_orders(const Config& config, bool standard_only,
 
 // What a file keeps of the checkpoint that it was made from, for an export: the method,
 // config.json, "NAME BITS GROUP" of every matrix whose integers were kept, and the folded orders.
+inline constexpr std::string_view kImportPrefix = "llm.import.";
 inline constexpr std::string_view kImportMethodKey = "llm.import.method";
 inline constexpr std::string_view kImportConfigKey = "llm.import.config";
 inline constexpr std::string_view kImportMatricesKey = "llm.import.matrices";

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "engine/core/text.h"
+#include "engine/tools/rewrite.h"
 #include "gguf/writer.h"
 
 namespace lm {
@@ -28,16 +29,6 @@ std::optional<std::pair<int, std::string_view>> layer_part(std::string_view name
   }
   if (digits == 0 || digits == name.size() || name[digits] != '.') return std::nullopt;
   return std::pair(layer, name.substr(digits + 1));
-}
-
-void copy_metadata(const gguf::File& file, gguf::Writer& writer) {
-  for (const std::string_view key : file.keys()) {
-    if (!key.starts_with("split.")) writer.set(key, *file.value(key));
-  }
-}
-
-std::span<const int64_t> dims_of(const gguf::TensorInfo& tensor) {
-  return std::span(tensor.dims).first(size_t(tensor.n_dims));
 }
 
 Result<MemoryFile> stream(const gguf::Writer& writer, const gguf::Writer::Fill& fill) {

@@ -1,0 +1,31 @@
+#include "engine/tools/rewrite.h"
+
+#include <system_error>
+
+#include "engine/core/text.h"
+
+namespace lm {
+
+void copy_metadata(const gguf::File& file, gguf::Writer& writer,
+                   const std::function<bool(std::string_view key)>& skip) {
+  for (const std::string_view key : file.keys()) {
+    if (key.starts_with("split.") || (skip && skip(key))) continue;
+    writer.set(key, *file.value(key));
+  }
+}
+
+int64_t n_elements(const gguf::TensorInfo& tensor) {
+  int64_t n = 1;  // the file was checked: the product fits
+  for (const int64_t dim : dims_of(tensor)) n *= dim;
+  return n;
+}
+
+Status check_output_path(const std::filesystem::path& path) {
+  std::error_code ignored;
+  const std::filesystem::file_status status = std::filesystem::status(path, ignored);
+  if (!std::filesystem::exists(status) || std::filesystem::is_regular_file(status)) return ok();
+  return Error{ErrorCode::bad_request, concat("expected a file to write, found something else at ",
+                                              printable(path.native(), 1000))};
+}
+
+}  // namespace lm
