@@ -41,6 +41,8 @@ std::vector<std::unique_ptr<Command>> all_commands() {
   commands.push_back(make_convert_command());
   commands.push_back(make_export_command());
   commands.push_back(make_quantize_command());
+  commands.push_back(make_eval_command());
+  commands.push_back(make_imatrix_command());
   commands.push_back(make_devices_command());
   return commands;
 }

@@ -43,6 +43,8 @@ std::unique_ptr<Command> make_bench_command();
 std::unique_ptr<Command> make_convert_command();
 std::unique_ptr<Command> make_export_command();
 std::unique_ptr<Command> make_quantize_command();
+std::unique_ptr<Command> make_eval_command();
+std::unique_ptr<Command> make_imatrix_command();
 std::unique_ptr<Command> make_devices_command();
 std::unique_ptr<Command> make_render_command();
 
