@@ -87,7 +87,7 @@ TEST_CASE("arguments: what is unknown is refused by name") {
 }
 
 TEST_CASE("arguments: what later versions add is not pretended") {
-  for (const char* name : {"serve", "eval", "quantize", "pull", "list", "rm"}) {
+  for (const char* name : {"serve", "pull", "list", "rm"}) {
     check_usage_error({name});
     CHECK(run_llm({"--help"}).out.find(std::string("\n  ") + name + " ") == std::string::npos);
   }
