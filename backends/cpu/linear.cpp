@@ -30,7 +30,7 @@ void linears(const Context& context, std::span<const Linear> ops) {
                .out_stride = f32_stride(op.out),
                .bias = op.bias ? f32(op.bias) : nullptr,
                .accumulate = op.accumulate};
-    any_quantized = any_quantized || reads_quantized(context, jobs[i].weight);
+    any_quantized = any_quantized || reads_quantized(jobs[i].weight);
   }
   if (any_quantized) {
     const ActBlock* quantized = quantize_rows(context, f32(x), f32_stride(x), n, k);

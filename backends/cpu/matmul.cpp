@@ -10,11 +10,17 @@
 namespace lm::cpu {
 namespace {
 
-// A matrix whose stored form is what a kernel reads: panels, or rows where a panel is one row.
-bool is_native(const Context& context, const MatrixView& weight) {
-  return native_format(weight.dtype) &&
-         (weight.layout == kLayoutPanels || context.kernels.lanes == 1);
+// How a stored matrix comes to the kernels: as it is (panels, or rows where a panel is one row);
+// as rows that are interleaved in cache; or as numbers, decoded in cache.
+enum class Form { native, rows, decoded };
+Form form_of(const Context& context, const MatrixView& weight) {
+  if (!native_format(weight.dtype)) return Form::decoded;
+  return weight.layout == kLayoutPanels || context.kernels.lanes == 1 ? Form::native : Form::rows;
 }
+
+// Rows are interleaved two panels at a time, as the kernels like them.
+constexpr int kTilePanels = 2;
+constexpr int64_t kTileBytes = 32 << 10;  // of a panel
 
 // Few columns are bound by memory: a piece of work is as long as a stream needs to run at full
 // speed (one panel reaches 65 % of it, four 90 %), and so short that the threads end together.
@@ -57,15 +63,20 @@ int64_t source_row(const MatmulJob& job, int64_t i) {
   return job.x_rows != nullptr ? job.x_rows[i] : i;
 }
 
-void multiply_native(const Context& context, const MatmulJob& job, const Piece& piece) {
-  const MatrixView& weight = job.weight;
-  const bool quantized = reads_quantized(context, weight);
-  const void* x[kMostColumns];
+// x[c] = column c of a piece, from its number `first` on.
+void find_columns(const MatmulJob& job, const Piece& piece, bool quantized, int64_t first,
+                  const void** x) {
   for (int c = 0; c < piece.n_columns; ++c) {
     const int64_t row = source_row(job, piece.column + c);
-    x[c] = quantized ? static_cast<const void*>(job.quantized + row * (weight.k / 32))
-                     : job.x + row * job.x_stride;
+    x[c] = quantized ? static_cast<const void*>(job.quantized + (row * job.weight.k + first) / 32)
+                     : job.x + row * job.x_stride + first;
   }
+}
+
+void multiply_native(const Context& context, const MatmulJob& job, const Piece& piece) {
+  const MatrixView& weight = job.weight;
+  const void* x[kMostColumns];
+  find_columns(job, piece, reads_quantized(weight), 0, x);
   const Matmul op{
       .panels = reinterpret_cast<const uint8_t*>(weight.data) + piece.panel * weight.stride,
       .panel_bytes = weight.stride,
@@ -78,6 +89,42 @@ void multiply_native(const Context& context, const MatmulJob& job, const Piece& 
       .resume = false,
   };
   context.kernels.matmul[size_t(*native_format(weight.dtype))](op);
+}
+
+// A stretch of K of the piece's panels is interleaved and multiplied, then the next: the same sums
+// in the same order as from panels.
+void multiply_rows(const Context& context, const MatmulJob& job, const Piece& piece,
+                   float* scratch) {
+  const MatrixView& weight = job.weight;
+  const DTypeInfo& info = dtype_info(weight.dtype);
+  const int lanes = context.kernels.lanes;
+  std::byte* tile = reinterpret_cast<std::byte*>(scratch);
+  const int64_t stretch = kTileBytes / (int64_t(info.block_bytes) * lanes) * info.block_elems;
+  for (int64_t first = 0; first < weight.k || first == 0; first += stretch) {
+    const int64_t n = std::min(stretch, weight.k - first);
+    const int64_t bytes = int64_t(row_bytes(weight.dtype, n));
+    for (int p = 0; p < piece.n_panels; ++p) {
+      const int64_t row = (piece.panel + p) * lanes;
+      interleave(weight.dtype,
+                 weight.data + row * weight.stride + int64_t(row_bytes(weight.dtype, first)),
+                 weight.stride, int(std::min<int64_t>(lanes, weight.m - row)), bytes, lanes,
+                 tile + p * bytes * lanes);
+    }
+    const void* x[kMostColumns];
+    find_columns(job, piece, reads_quantized(weight), first, x);
+    const Matmul op{
+        .panels = reinterpret_cast<const uint8_t*>(tile),
+        .panel_bytes = bytes * lanes,
+        .n_panels = piece.n_panels,
+        .k = n,
+        .x = x,
+        .n_cols = piece.n_columns,
+        .acc = piece.acc,
+        .acc_stride = int64_t(piece.n_panels) * lanes,
+        .resume = first > 0,
+    };
+    context.kernels.matmul[size_t(*native_format(weight.dtype))](op);
+  }
 }
 
 // tile[k][lane] = columns [first, first + n) of a panel's rows, decoded.
@@ -105,9 +152,7 @@ void multiply_decoded(const Context& context, const MatmulJob& job, const Piece&
     const int64_t n = std::min<int64_t>(kDecodedColumns, job.weight.k - first);
     decode_panel(job.weight, piece.panel, lanes, first, n, rows, tile);
     const void* x[kMostColumns];
-    for (int c = 0; c < piece.n_columns; ++c) {
-      x[c] = job.x + source_row(job, piece.column + c) * job.x_stride + first;
-    }
+    find_columns(job, piece, false, first, x);
     const Matmul op{
         .panels = reinterpret_cast<const uint8_t*>(tile),
         .panel_bytes = 0,
@@ -124,38 +169,38 @@ void multiply_decoded(const Context& context, const MatmulJob& job, const Piece&
 }
 
 // All columns of panels [panel, panel + n_panels).
-void run_piece(const Context& context, const MatmulJob& job, int64_t panel, int panels,
+void run_piece(const Context& context, const MatmulJob& job, Form form, int64_t panel, int panels,
                float* scratch) {
-  const bool native = is_native(context, job.weight);
   const int lanes = context.kernels.lanes;
   Piece piece{.panel = panel, .n_panels = panels, .acc = scratch};
+  float* tile = scratch + int64_t(kMostColumns) * kPanelGroup * lanes;
   for (; piece.column < job.n; piece.column += kMostColumns) {
     piece.n_columns = int(std::min<int64_t>(kMostColumns, job.n - piece.column));
-    if (native) {
-      multiply_native(context, job, piece);
-    } else {
-      multiply_decoded(context, job, piece, scratch + kMostColumns * lanes);
-    }
+    if (form == Form::native) multiply_native(context, job, piece);
+    if (form == Form::rows) multiply_rows(context, job, piece, tile);
+    if (form == Form::decoded) multiply_decoded(context, job, piece, tile);
     store(job, piece, lanes);
   }
 }
 
 void run_item(const Context& context, const MatmulJob& job, int64_t item, int thread) {
-  float* scratch = context.workspace.scratch(thread);
   const int64_t first = item * job.panels_per_item;
   const int panels =
       int(std::min<int64_t>(job.panels_per_item, n_panels(context, job.weight) - first));
-  if (is_native(context, job.weight)) {
-    run_piece(context, job, first, panels, scratch);
-  } else {
-    for (int p = 0; p < panels; ++p) run_piece(context, job, first + p, 1, scratch);
+  const Form form = form_of(context, job.weight);
+  const int together = form == Form::native ? panels : form == Form::rows ? kTilePanels : 1;
+  for (int p = 0; p < panels; p += together) {
+    run_piece(context, job, form, first + p, std::min(together, panels - p),
+              context.workspace.scratch(thread));
   }
 }
 
 }  // namespace
 
 int64_t matmul_scratch_floats(int lanes) {
-  return int64_t(kMostColumns) * kPanelGroup * lanes + kDecodedColumns + kDecodedColumns * lanes;
+  const int64_t decoded = kDecodedColumns + kDecodedColumns * lanes;
+  return int64_t(kMostColumns) * kPanelGroup * lanes +
+         std::max(decoded, kTilePanels * kTileBytes / int64_t(sizeof(float)));
 }
 
 MatrixView matrix_view(const Context& context, Tensor weight, int64_t index) {
@@ -174,9 +219,10 @@ MatrixView matrix_view(const Context& context, Tensor weight, int64_t index) {
   return view;
 }
 
-bool reads_quantized(const Context& context, const MatrixView& weight) {
-  if (!is_native(context, weight)) return false;
-  switch (*native_format(weight.dtype)) {
+bool reads_quantized(const MatrixView& weight) {
+  const std::optional<WeightFormat> format = native_format(weight.dtype);
+  if (!format) return false;
+  switch (*format) {
     case WeightFormat::f32:
     case WeightFormat::f16:
     case WeightFormat::bf16:

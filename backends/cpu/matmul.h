@@ -40,7 +40,7 @@ struct MatmulJob {
 // Matrix `index` of a weight {1, n_matrices, m, k}.
 MatrixView matrix_view(const Context& context, Tensor weight, int64_t index = 0);
 // Whether the kernels read this weight with integer activations.
-bool reads_quantized(const Context& context, const MatrixView& weight);
+bool reads_quantized(const MatrixView& weight);
 // context.workspace.activations = rows of x, quantized. Returns them.
 const ActBlock* quantize_rows(const Context& context, const float* x, int64_t stride, int64_t n,
                               int64_t k);

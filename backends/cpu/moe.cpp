@@ -128,7 +128,7 @@ MatmulJob* add_jobs(const Context& context, Tensor weight, Tensor bias, const Ex
 // The input as the weight's kernel wants it.
 ExpertInput prepare(const Context& context, Tensor weight, const float* x, int64_t stride,
                     int64_t n, bool by_row) {
-  const bool quantized = reads_quantized(context, matrix_view(context, weight));
+  const bool quantized = reads_quantized(matrix_view(context, weight));
   return {x, stride, quantized ? quantize_rows(context, x, stride, n, weight.shape[3]) : nullptr,
           by_row};
 }

@@ -81,8 +81,8 @@ void interleave_quad(const std::byte* const* rows, int64_t offset, int lanes, st
 
 // Copies one field of each of n_rows rows (the panel's others become zero) into `dst`.
 template <int kBytes>
-std::byte* interleave(const std::byte* const* rows, int n_rows, int lanes, int64_t offset,
-                      int count, std::byte* dst) {
+std::byte* interleave_field(const std::byte* const* rows, int n_rows, int lanes, int64_t offset,
+                            int count, std::byte* dst) {
   int unit = 0;
   if (kBytes == 4 && n_rows == lanes && lanes % 4 == 0) {
     for (; unit + 4 <= count; unit += 4, offset += 16, dst += 16 * lanes) {
@@ -116,33 +116,36 @@ size_t panels_bytes(DType type, int64_t m, int64_t k, int lanes) {
   return panel_bytes(type, k, lanes) * size_t((m + lanes - 1) / lanes);
 }
 
-void repack(DType type, const std::byte* rows, int64_t n_matrices, int64_t m, int64_t k, int lanes,
-            ThreadPool& pool, std::byte* dst) {
+void interleave(DType type, const std::byte* rows, int64_t stride, int n_rows, int64_t bytes,
+                int lanes, std::byte* dst) {
   constexpr int kMaxLanes = 16;
   const NativeType* native = native_type(type);
-  LM_CHECK(lanes <= kMaxLanes && native != nullptr);
-  const int64_t stride = int64_t(row_bytes(type, k));
+  LM_CHECK(lanes <= kMaxLanes && native != nullptr && n_rows <= lanes);
+  const std::byte* sources[kMaxLanes];
+  for (int r = 0; r < n_rows; ++r) sources[r] = rows + r * stride;
   const int64_t block_bytes = dtype_info(type).block_bytes;
+  for (int64_t block = 0; block < bytes; block += block_bytes) {
+    int64_t offset = block;
+    for (const Field& field : native->fields) {
+      const auto copy = field.bytes == 4   ? interleave_field<4>
+                        : field.bytes == 2 ? interleave_field<2>
+                                           : interleave_field<1>;
+      dst = copy(sources, n_rows, lanes, offset, field.count, dst);
+      offset += field.bytes * field.count;
+    }
+  }
+}
+
+void repack(DType type, const std::byte* rows, int64_t n_matrices, int64_t m, int64_t k, int lanes,
+            ThreadPool& pool, std::byte* dst) {
+  const int64_t stride = int64_t(row_bytes(type, k));
   const int64_t n_panels = (m + lanes - 1) / lanes;
   const int64_t matrix_bytes = int64_t(panels_bytes(type, m, k, lanes));
   pool.parallel_for(n_matrices * n_panels, [&](int64_t item, int) {
     const int64_t matrix = item / n_panels, panel = item % n_panels;
-    const int n_rows = int(std::min<int64_t>(lanes, m - panel * lanes));
-    const std::byte* sources[kMaxLanes];
-    for (int r = 0; r < n_rows; ++r) {
-      sources[r] = rows + (matrix * m + panel * lanes + r) * stride;
-    }
-    std::byte* out = dst + matrix * matrix_bytes + panel * stride * lanes;
-    for (int64_t block = 0; block < stride; block += block_bytes) {
-      int64_t offset = block;
-      for (const Field& field : native->fields) {
-        const auto copy = field.bytes == 4   ? interleave<4>
-                          : field.bytes == 2 ? interleave<2>
-                                             : interleave<1>;
-        out = copy(sources, n_rows, lanes, offset, field.count, out);
-        offset += field.bytes * field.count;
-      }
-    }
+    interleave(type, rows + (matrix * m + panel * lanes) * stride, stride,
+               int(std::min<int64_t>(lanes, m - panel * lanes)), stride, lanes,
+               dst + matrix * matrix_bytes + panel * stride * lanes);
   });
 }
 

@@ -20,6 +20,10 @@ std::optional<WeightFormat> native_format(DType type);
 size_t panel_bytes(DType type, int64_t k, int lanes);
 size_t panels_bytes(DType type, int64_t m, int64_t k, int lanes);
 
+// dst = a panel of `bytes` of each of n_rows rows, whole blocks; its other rows are zeros.
+void interleave(DType type, const std::byte* rows, int64_t stride, int n_rows, int64_t bytes,
+                int lanes, std::byte* dst);
+
 // dst = n_matrices matrices of m rows each, as panels. The pool's threads share the work.
 void repack(DType type, const std::byte* rows, int64_t n_matrices, int64_t m, int64_t k, int lanes,
             ThreadPool& pool, std::byte* dst);

@@ -91,9 +91,7 @@ void check_linear(Backend& backend, DType type, Shape s, Random& random,
   REQUIRE(plain.guards_intact());
   REQUIRE(added.guards_intact());
 
-  // Rows as in the file: a kernel reads them only where a panel is one row.
-  const bool has_kernel = use == WeightUse::matrix || backend.detail().starts_with("scalar");
-  const bool integers = is_integer_kernel(type) && has_kernel;
+  const bool integers = is_integer_kernel(type);
   std::vector<double> expected, magnitude;
   reference(integers ? rounded_activations(x) : std::vector<double>(x.begin(), x.end()),
             weight.host.values, s, integers, expected, magnitude);
@@ -193,6 +191,33 @@ TEST_CASE("linear: a row's bits do not depend on its company or on the threads")
       }
     }
   });
+}
+
+// Weights that run from the mapped file.
+TEST_CASE("linear: rows as in the file make the bits of repacked ones") {
+  Random random(15);
+  for (const DType type : all_types()) {
+    INFO(std::string(dtype_name(type)));
+    const int64_t m = 37;
+    // Of the widest and of the narrowest types, rows that do not fit what is interleaved at once.
+    const int64_t k =
+        dtype_info(type).block_bytes * 8 >= 3 * dtype_info(type).block_elems ? 4864 : 10496;
+    const TestWeight host = random_weight(type, {1, 1, m, k}, random);
+    const std::vector<float> input = random_floats(7 * k, random);
+    for_each_isa([&](std::string_view isa) {
+      const auto backend = open_cpu(isa, 2);
+      const LoadedWeight panels = require_ok(backend->load_weight(host.host(), WeightUse::matrix));
+      const LoadedWeight rows = require_ok(backend->load_weight(host.host(), WeightUse::rows));
+      REQUIRE(rows.tensor.layout == 0);
+      const Guarded x(*backend, {1, 1, 7, k}, input);
+      for (const int64_t n : {1, 7}) {
+        const Guarded a(*backend, {1, 1, n, m}), b(*backend, {1, 1, n, m});
+        backend->linear({.x = row_range(x, 0, n), .weight = panels.tensor, .out = a});
+        backend->linear({.x = row_range(x, 0, n), .weight = rows.tensor, .out = b});
+        REQUIRE(same_bits(a.floats(), b.floats()));
+      }
+    });
+  }
 }
 
 TEST_CASE("linear: the fused forms are the plain ones") {
