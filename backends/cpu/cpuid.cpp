@@ -46,6 +46,7 @@ CpuFeatures detect_cpu() {
   cpu.avxvnni = cpu.avx2 && bit(seven_one.eax, 4);
   cpu.avx512 = cpu.avx2 && zmm && bit(seven.ebx, 16) && bit(seven.ebx, 17) && bit(seven.ebx, 30) &&
                bit(seven.ebx, 31) && bit(seven.ecx, 11);
+  cpu.avx512vbmi = cpu.avx512 && bit(seven.ecx, 1) && bit(seven.ecx, 8);
   return cpu;
 }
 #else

@@ -16,6 +16,22 @@ struct Table {
   bool (*usable)(const CpuFeatures& cpu);
 };
 
+#if defined(__x86_64__)
+// The table avx512 with the matmuls that are faster with VBMI.
+const Kernels& avx512_and_vbmi_kernels() {
+  static const Kernels kTable = [] {
+    Kernels kernels = avx512_kernels();
+    kernels.name = "avx512vbmi";
+    for (int format = 0; format < kWeightFormats; ++format) {
+      const auto faster = avx512vbmi_kernels().of[format];
+      if (faster != nullptr) kernels.matmul[format] = faster;
+    }
+    return kernels;
+  }();
+  return kTable;
+}
+#endif
+
 // Slowest first.
 constexpr Table kTables[] = {
     {scalar_kernels, [](const CpuFeatures&) { return true; }},
@@ -23,6 +39,7 @@ constexpr Table kTables[] = {
     {avx2_kernels, [](const CpuFeatures& cpu) { return cpu.avx2; }},
     {avxvnni_kernels, [](const CpuFeatures& cpu) { return cpu.avxvnni; }},
     {avx512_kernels, [](const CpuFeatures& cpu) { return cpu.avx512; }},
+    {avx512_and_vbmi_kernels, [](const CpuFeatures& cpu) { return cpu.avx512vbmi; }},
 #endif
 };
 

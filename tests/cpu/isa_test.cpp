@@ -71,7 +71,7 @@ TEST_CASE("isa: the best usable table is chosen, LLM_CPU or an option forces ano
 }
 
 TEST_CASE("isa: a table that this machine can't run is refused by name") {
-  for (const char* isa : {"avx2", "avxvnni", "avx512"}) {
+  for (const char* isa : {"avx2", "avxvnni", "avx512", "avx512vbmi"}) {
     const auto opened = open_with(isa);
     REQUIRE(opened.ok() == usable(isa));
     if (!opened.ok()) {
@@ -99,4 +99,26 @@ TEST_CASE("isa: avxvnni agrees with scalar") {
 TEST_CASE("isa: avx512 agrees with scalar") {
   if (!usable("avx512")) LM_SKIP("this processor has no AVX-512 VNNI");
   compare_tables("scalar", "avx512");
+}
+
+TEST_CASE("isa: avx512vbmi makes the bits of avx512, for every type") {
+  if (!usable("avx512vbmi")) LM_SKIP("this processor has no AVX-512 VBMI");
+  const auto plain = open_cpu("avx512", 2), faster = open_cpu("avx512vbmi", 2);
+  Random random(52);
+  for (int i = 0; i < kDTypeCount; ++i) {
+    const DType type = DType(i);
+    INFO(std::string(dtype_name(type)));
+    const int64_t m = 67, k = 3 * 256;
+    const TestWeight host = random_weight(type, {1, 1, m, k}, random);
+    for (const int64_t n : {1, 2, 21}) {
+      const std::vector<float> x = random_floats(n * k, random);
+      const auto run = [&](Backend& backend) {
+        const LoadedWeight weight = require_ok(backend.load_weight(host.host(), WeightUse::matrix));
+        const Guarded tx(backend, {1, 1, n, k}, x), out(backend, {1, 1, n, m});
+        backend.linear({.x = tx, .weight = weight.tensor, .out = out});
+        return out.floats();
+      };
+      REQUIRE(same_bits(run(*plain), run(*faster)));
+    }
+  }
 }

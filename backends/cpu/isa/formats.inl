@@ -29,6 +29,14 @@ struct IntFormat {
 };
 constexpr int kWord = 4 * kLanes;  // bytes of one vector: 4 weights (or 8 nibbles) of every row
 
+// To the left, or by a negative number to the right.
+template <int kBits>
+I i_shift(I a) {
+  if constexpr (kBits > 0) return i_shl<kBits>(a);
+  if constexpr (kBits < 0) return i_shr<-kBits>(a);
+  return a;
+}
+
 // w = d · q
 struct FormatQ8_0 : IntFormat {
   static constexpr int kStepsPerBlock = 1, kBlockBytes = 34 * kLanes;

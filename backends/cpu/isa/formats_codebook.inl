@@ -54,9 +54,10 @@ I even_signs(I seven) {
 // Words 2r and 2r + 1 of a step: row `index` of a grid of eight bytes.
 template <class Grid>
 void signed_row_of_8(const Grid& grid, I index, I signs, int r, I* w) {
-  const I word = i_shl<1>(index);
-  w[2 * r] = signed_bytes(gather(grid.rows, word), signs, 2 * r);
-  w[2 * r + 1] = signed_bytes(gather(grid.rows, i_add(word, i_set(1))), signs, 2 * r + 1);
+  I first, second;
+  gather_pair(grid.rows, index, first, second);
+  w[2 * r] = signed_bytes(first, signs, 2 * r);
+  w[2 * r + 1] = signed_bytes(second, signs, 2 * r + 1);
 }
 
 struct FormatIq2_XXS : CodebookFormat {
@@ -166,9 +167,10 @@ struct FormatIq3_S : CodebookFormat {
 void iq1_row(I index, I down, int r, I* w) {
   const I three = i_set(0x03030303), one = i_set(0x01010101);
   const I bytes = i_sub(i_set(0x39393939), i_and(i_sub(i_set(0), down), i_set(0x02020202)));
-  const I word = i_shl<1>(index);
+  I words[2];
+  gather_pair(kIq1Grid.rows, index, words[0], words[1]);
   for (int j = 0; j < 2; ++j) {
-    const I grid = i_and(gather(kIq1Grid.rows, i_add(word, i_set(j))), three);
+    const I grid = i_and(words[j], three);
     const I g_plus_1 = i_and(i_add(grid, one), three);
     w[2 * r + j] = i_add(bytes, i_shl<3>(g_plus_1));
   }
@@ -224,22 +226,26 @@ struct FormatIq1_M : TwoScaleFormat {
   }
 };
 
-// Digit kDigit of each byte, a fraction of 256 in base 3; as 64 + digit - 1.
+// w = d · (q - 1), q in 0..3.
+struct TernaryFormat : IntFormat {
+  static constexpr int kStepsPerBlock = 8;
+  using Step = IntStep<8, Offset::by_1>;
+};
+
+// Digit kDigit of each byte, a fraction of 256 in base 3: what 3 times the fraction has before the
+// point, after kDigit times 3. Bytes at even places are worked on in the upper half of 16 bits.
 template <int kDigit>
 I ternary_digit(I bytes) {
-  const I even_bytes = i_set(0x00FF00FF);
-  I even = i_and(bytes, even_bytes), odd = i_and(i_shr<8>(bytes), even_bytes);
-  for (int n = 0; n < kDigit; ++n) {
-    even = i_and(i_add(even, i_shl<1>(even)), even_bytes);
-    odd = i_and(i_add(odd, i_shl<1>(odd)), even_bytes);
-  }
-  even = i_and(i_shr<8>(i_add(even, i_shl<1>(even))), even_bytes);
-  odd = i_and(i_add(odd, i_shl<1>(odd)), i_set(int32_t(0xFF00FF00)));
-  return i_add(i_or(even, odd), i_set(0x3F3F3F3F));
+  constexpr int kPowers[] = {1, 3, 9, 27, 81}, kPower = kPowers[kDigit];
+  constexpr int kTwice = 0x10001;  // a number in both halves
+  const I even = mul_halves(bytes, i_set(kTwice * (kPower << 8)));
+  const I odd = mul_halves(i_and(bytes, i_set(int32_t(0xFF00FF00))), i_set(kTwice * kPower));
+  return i_or(mul_halves_high(even, i_set(kTwice * 3)),
+              i_and(mul_halves_high(odd, i_set(kTwice * (3 << 8))), i_set(0x03000300)));
 }
 
 // The digits of 32 bytes make steps 0..4, of 16 bytes steps 5..7 and a half, of 4 bytes the rest.
-struct FormatTq1_0 : CodebookFormat {
+struct FormatTq1_0 : TernaryFormat {
   static constexpr int kBlockBytes = 54 * kLanes;
   template <int kDigit>
   static void digits(const uint8_t* words, int n, I* w) {
@@ -263,11 +269,11 @@ struct FormatTq1_0 : CodebookFormat {
   }
 };
 
-struct FormatTq2_0 : CodebookFormat {
+struct FormatTq2_0 : TernaryFormat {
   static constexpr int kBlockBytes = 66 * kLanes;
   template <int kSub>
   static void unpack(const uint8_t* block, Step& s) {
-    for (int j = 0; j < 8; ++j) s.w[j] = i_add(two_bits<kSub>(block, j), i_set(0x3F3F3F3F));
+    for (int j = 0; j < 8; ++j) s.w[j] = two_bits<kSub>(block, j);
     s.scale[0] = f_load_f16(block + 16 * kWord);
   }
 };

@@ -100,10 +100,11 @@ struct FormatQ3_K : IntFormat {
   }
   template <int kSub>
   static void unpack(const uint8_t* block, Step& s) {
+    const uint8_t* low = block + (8 + kSub / 4 * 8) * kWord;
     for (int j = 0; j < 8; ++j) {
-      const I bit = i_and(i_shr<kSub>(i_load(block + j * kWord)), i_set(0x01010101));
-      const I low = two_bits<kSub>(block + 8 * kWord, j);
-      s.w[j] = i_or(i_shl<3>(low), i_shl<5>(bit));
+      const I bit = i_and(i_shift<5 - kSub>(i_load(block + j * kWord)), i_set(0x20202020));
+      const I two = i_and(i_shift<3 - kSub % 4 * 2>(i_load(low + j * kWord)), i_set(0x18181818));
+      s.w[j] = i_or(bit, two);
     }
     const F d = f_mul(f_load_f16(block + 27 * kWord), f_set(0.125f));
     s.scale[0] = f_mul(d, scale<2 * kSub>(block + 24 * kWord));

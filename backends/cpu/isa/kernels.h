@@ -139,12 +139,18 @@ struct Kernels {
   int64_t (*multiply_floats)(int64_t rounds, uint32_t& checksum);
 };
 
+// Matmuls that a processor with a few more instructions can have faster; null: none.
+struct MatmulTable {
+  void (*of[kWeightFormats])(const Matmul& op);
+};
+
 // The tables in this executable, slowest first; each is the one symbol of its object file.
 const Kernels& scalar_kernels();
 #if defined(__x86_64__)
-const Kernels& avx2_kernels();     // AVX2, FMA, F16C
-const Kernels& avxvnni_kernels();  // and AVX-VNNI
-const Kernels& avx512_kernels();   // AVX-512 F, BW, DQ, VL, VNNI
+const Kernels& avx2_kernels();            // AVX2, FMA, F16C
+const Kernels& avxvnni_kernels();         // and AVX-VNNI
+const Kernels& avx512_kernels();          // AVX-512 F, BW, DQ, VL, VNNI
+const MatmulTable& avx512vbmi_kernels();  // and VBMI, GFNI: what differs from avx512
 #endif
 
 }  // namespace lm::cpu

@@ -21,6 +21,13 @@ template <class Format, int kSub>
   step.finish();
 }
 
+// Formats whose steps come out turned: in each half, the 4 × 4 bytes of a lane lie transposed, byte
+// b of word p being k = 4b + p. The activations are turned likewise, or the weights back.
+template <class Format>
+inline constexpr bool kTurned = requires {
+  requires Format::kTurned;
+};
+
 // acc[p] += blocks of kPanels panels, their steps from kSub on, times one column from step i on.
 template <class Format, int kPanels, int kSub>
 [[gnu::always_inline]] inline void add_block(const uint8_t* block, int64_t panel_bytes,
@@ -50,7 +57,14 @@ template <class Format, int kPanels>
   const uint8_t* block = op.panels + panel * op.panel_bytes;
   const int64_t n_steps = op.k / Format::kStep;
   for (int64_t i = 0; i < n_steps; i += kSteps, block += Format::kBlockBytes) {
-    add_block<Format, kPanels, 0>(block, op.panel_bytes, x, i, acc);
+    if constexpr (kTurned<Format>) {
+      ActBlock turned[kSteps];
+      for (int s = 0; s < kSteps; ++s) turn_activations(x[0][i + s], turned[s]);
+      const ActBlock* const columns[1] = {turned};
+      add_block<Format, kPanels, 0>(block, op.panel_bytes, columns, 0, acc);
+    } else {
+      add_block<Format, kPanels, 0>(block, op.panel_bytes, x, i, acc);
+    }
   }
   LM_UNROLL
   for (int p = 0; p < kPanels; ++p) f_store(out + p * kLanes, acc[p][0]);
@@ -133,6 +147,7 @@ template <class Format, int kSub = 0>
 [[gnu::always_inline]] inline void unpack_block(const uint8_t* block,
                                                 typename Format::Step* steps) {
   unpack_step<Format, kSub>(block, steps[kSub]);
+  if constexpr (kTurned<Format>) turn_weights(steps[kSub].w);
   if constexpr (kSub + 1 < Format::kStepsPerBlock) unpack_block<Format, kSub + 1>(block, steps);
 }
 

@@ -21,7 +21,7 @@ struct FloatStep {
 };
 
 // What is subtracted from each unsigned weight; `sign`: nothing, the weights are signed bytes.
-enum class Offset { none, by_8, by_16, by_32, by_64, sign };
+enum class Offset { none, by_1, by_8, by_16, by_32, by_64, sign };
 
 // 32 of K: w = scale · (q - offset) + floor. The halves may have scales and floors of their own.
 // kExact: how many words' products a 16-bit sum holds exactly (see Dot).
@@ -49,6 +49,7 @@ inline int32_t doubled(int32_t start) {
 template <class Step, int kHalf>
 I dot_start(const ActBlock& x) {
   if constexpr (Step::kOffset == Offset::none) return i_set(kDotBias);
+  if constexpr (Step::kOffset == Offset::by_1) return i_set(kDotBias + (x.start_8 - kDotBias) / 8);
   if constexpr (Step::kOffset == Offset::by_8) return i_set(x.start_8);
   if constexpr (Step::kOffset == Offset::by_16) return i_set(doubled(x.start_8));
   if constexpr (Step::kOffset == Offset::sign) return start_signed(x);

@@ -148,6 +148,12 @@ template <int kBits>
 inline I i_sar(I a) {
   return _mm256_srai_epi32(a, kBits);
 }
+inline I mul_halves(I a, I b) {
+  return _mm256_mullo_epi16(a, b);
+}
+inline I mul_halves_high(I a, I b) {
+  return _mm256_mulhi_epu16(a, b);
+}
 inline int32_t i_largest(I a) {
   __m128i s = _mm_max_epi32(_mm256_castsi256_si128(a), _mm256_extracti128_si256(a, 1));
   s = _mm_max_epi32(s, _mm_shuffle_epi32(s, _MM_SHUFFLE(1, 0, 3, 2)));
@@ -256,6 +262,19 @@ inline I spread_bits(I bits, int j) {
 }
 inline I gather(const void* table, I index) {
   return _mm256_i32gather_epi32(static_cast<const int*>(table), index, 4);
+}
+// A gather costs by the element: four rows of eight bytes at a time, then halves are put together.
+inline void gather_pair(const void* table, I index, I& first, I& second) {
+  const auto* rows = static_cast<const long long*>(table);
+  const __m256 low =
+      _mm256_castsi256_ps(_mm256_i32gather_epi64(rows, _mm256_castsi256_si128(index), 8));
+  const __m256 high =
+      _mm256_castsi256_ps(_mm256_i32gather_epi64(rows, _mm256_extracti128_si256(index, 1), 8));
+  // Lanes come as 0 1 4 5 2 3 6 7.
+  const I words = _mm256_castps_si256(_mm256_shuffle_ps(low, high, 0x88));
+  const I next = _mm256_castps_si256(_mm256_shuffle_ps(low, high, 0xDD));
+  first = _mm256_permute4x64_epi64(words, 0xD8);
+  second = _mm256_permute4x64_epi64(next, 0xD8);
 }
 inline I lookup_signed(const int8_t* table, I index) {
   const __m128i entries = _mm_loadu_si128(reinterpret_cast<const __m128i*>(table));

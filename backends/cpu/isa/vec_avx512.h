@@ -141,6 +141,12 @@ template <int kBits>
 inline I i_sar(I a) {
   return _mm512_srai_epi32(a, kBits);
 }
+inline I mul_halves(I a, I b) {
+  return _mm512_mullo_epi16(a, b);
+}
+inline I mul_halves_high(I a, I b) {
+  return _mm512_mulhi_epu16(a, b);
+}
 inline int32_t i_largest(I a) {
   return _mm512_reduce_max_epi32(a);
 }
@@ -200,6 +206,14 @@ inline I spread_bits(I bits, int j) {
 }
 inline I gather(const void* table, I index) {
   return _mm512_i32gather_epi32(index, table, 4);
+}
+// A gather costs by the element: eight rows of eight bytes at a time, then halves are put together.
+inline void gather_pair(const void* table, I index, I& first, I& second) {
+  const I low = _mm512_i32gather_epi64(_mm512_castsi512_si256(index), table, 8);
+  const I high = _mm512_i32gather_epi64(_mm512_extracti64x4_epi64(index, 1), table, 8);
+  const I even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+  first = _mm512_permutex2var_epi32(low, even, high);
+  second = _mm512_permutex2var_epi32(low, i_or(even, i_set(1)), high);
 }
 inline I lookup_signed(const int8_t* table, I index) {
   const __m128i entries = _mm_loadu_si128(reinterpret_cast<const __m128i*>(table));

@@ -151,6 +151,13 @@ template <int kBits>
 inline I i_sar(I a) {
   return I(int32_t(a) >> kBits);
 }
+// The lower, or upper, 16 bits of the products of unsigned halves.
+inline I mul_halves(I a, I b) {
+  return ((a & 0xFFFF) * (b & 0xFFFF) & 0xFFFF) | (a >> 16) * (b >> 16) << 16;
+}
+inline I mul_halves_high(I a, I b) {
+  return (a & 0xFFFF) * (b & 0xFFFF) >> 16 | ((a >> 16) * (b >> 16) & 0xFFFF0000);
+}
 inline int32_t i_largest(I a) {
   return int32_t(a);
 }
@@ -230,6 +237,11 @@ inline I gather(const void* table, I index) {
   I word;
   __builtin_memcpy(&word, static_cast<const uint8_t*>(table) + size_t(index) * 4, 4);
   return word;
+}
+// Row `index` of a table of eight bytes a row.
+inline void gather_pair(const void* table, I index, I& first, I& second) {
+  first = gather(table, 2 * index);
+  second = gather(table, 2 * index + 1);
 }
 // The table's entry for each byte, an index 0..15: weights, stored as signed_weights says.
 inline I lookup_signed(const int8_t* table, I index) {
