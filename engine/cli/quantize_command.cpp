@@ -3,6 +3,8 @@
 #include <cstdio>
 
 #include "engine/cli/command.h"
+#include "engine/cli/eval_options.h"
+#include "engine/cli/eval_text.h"
 #include "engine/cli/output.h"
 #include "engine/cli/terminal.h"
 #include "engine/core/json.h"
@@ -13,7 +15,7 @@
 namespace lm::cli {
 namespace {
 
-constexpr int kMaxThreads = 1024;
+constexpr int kMaxThreads = 1024, kMaxWindows = 1 << 24;
 
 std::string padded(std::string text, size_t width) {
   text.resize(std::max(text.size() + 1, width), ' ');
@@ -48,6 +50,7 @@ Json report_json(const QuantizeReport& report, const std::string& path) {
           {"input_bytes", report.from_bytes},
           {"bytes", report.bytes},
           {"bits_per_weight", report.bits_per_weight()},
+          {"seconds", report.seconds},
           {"notes", report.notes},
           {"tensors", std::move(tensors)}};
 }
@@ -76,10 +79,17 @@ class QuantizeCommand final : public Command {
     options.flag("--dry-run", dry_run_, "only say what each tensor would become");
     options.flag("--json", json_, "the result as one JSON object");
     options.flag("-q,--quiet", quiet_, "no notes or progress on stderr");
+    options.group("What was lost");
+    options.flag("--report", report_,
+                 "run both models over a text, and end with a verdict in words (llm eval)");
+    options.text("-f,--file", "TEXT", eval_.text, "the text; - is stdin");
+    options.integer("--ctx", "N", eval_.n_ctx, 4, kMaxContext, "tokens of a window (default: 512)");
+    options.integer("--windows", "N", eval_.max_windows, 1, kMaxWindows, "at most so many windows");
   }
 
   Result<ExitStatus> run(const Context& context) override {
     LM_TRY(check());
+    const std::string text = report_ ? LM_TRY(eval_.read_text()) : "";
     QuantizeReport report;
     if (dry_run_) {
       report = LM_TRY(plan_quantize(options()));
@@ -89,12 +99,20 @@ class QuantizeCommand final : public Command {
       if (!done.ok() && pending_signal() != 0) return exit_status_of_signal(pending_signal());
       report = LM_TRY(std::move(done));
     }
+    if (!quiet_) summarise(report);
+    Json json = report_json(report, out_.value_or(""));
+    if (report_ && !dry_run_) {
+      Result<EvalReport> measured = measure(context, text);
+      if (!measured.ok() && pending_signal() != 0) return exit_status_of_signal(pending_signal());
+      const EvalReport lost = LM_TRY(std::move(measured));
+      json["report"] = eval_json(lost);
+      if (!json_) context.out.write(eval_text(lost));
+    }
     if (json_) {
-      context.out.write(dump_json(report_json(report, out_.value_or(""))) + "\n");
+      context.out.write(dump_json(json) + "\n");
     } else if (dry_run_) {
       write_table(report, context.out);
     }
-    if (!quiet_) summarise(report);
     return ExitStatus::ok;
   }
 
@@ -147,6 +165,18 @@ class QuantizeCommand final : public Command {
     return quantize(std::move(all));
   }
 
+  // The output beside the input.
+  Result<EvalReport> measure(const Context& context, const std::string& text) {
+    eval_.quiet = quiet_;
+    eval_.model.n_threads = n_threads_;
+    std::unique_ptr<Instance> instances[2];
+    for (int i = 0; i < 2; ++i) {
+      eval_.model.model.path = i == 0 ? out_ : in_;
+      instances[i] = LM_TRY(open_instance(context, LM_TRY(eval_.instance_options()), !quiet_));
+    }
+    return eval_.run(context, *instances[0], instances[1].get(), text, "measuring");
+  }
+
   static void write_table(const QuantizeReport& report, Output& out) {
     for (const QuantizedTensor& tensor : report.tensors) {
       out.write(concat(
@@ -169,7 +199,8 @@ class QuantizeCommand final : public Command {
   std::vector<TypeOverride> overrides_;
   int n_threads_ = 0;
   bool keep_head_ = false, allow_requantize_ = false, dry_run_ = false;
-  bool json_ = false, quiet_ = false;
+  bool json_ = false, quiet_ = false, report_ = false;
+  EvalCommandOptions eval_;  // of the report
 };
 
 }  // namespace

@@ -1,6 +1,7 @@
 #include "engine/tools/quantize.h"
 
 #include <algorithm>
+#include <chrono>
 #include <system_error>
 
 #include "engine/core/machine.h"
@@ -93,6 +94,8 @@ Result<QuantizeReport> plan_quantize(const QuantizeOptions& options) {
 }
 
 Result<QuantizeReport> quantize(QuantizeOptions options) {
+  using Clock = std::chrono::steady_clock;
+  const Clock::time_point begin = Clock::now();
   if (!options.method) options.method = make_round_to_nearest();
   Job job = LM_TRY(make_job(options));
   LM_TRY(check_paths(options, job.file));
@@ -125,6 +128,7 @@ Result<QuantizeReport> quantize(QuantizeOptions options) {
     done += tensor.n_elements;
     return ok();
   }));
+  job.report.seconds = std::chrono::duration<double>(Clock::now() - begin).count();
   return job.report;
 }
 

@@ -48,6 +48,7 @@ struct QuantizeReport {
   std::vector<QuantizedTensor> tensors;
   std::vector<std::string> notes;  // what a user should know, one sentence each
   uint64_t n_elements = 0, from_bytes = 0, bytes = 0;
+  double seconds = 0;  // that it took
   double bits_per_weight() const;
 };
 

@@ -40,6 +40,28 @@ TEST_CASE("quantize: a smaller model that speaks") {
   CHECK(told.out.size() > 100);
 }
 
+TEST_CASE("quantize: --report measures what was lost and says it in words") {
+  LM_FIXTURE(folder, "models/TinyStories-656K");
+  const TempDir temp;
+  const std::string whole = (temp.path() / "f32.gguf").string();
+  const std::string small = (temp.path() / "small.gguf").string();
+  REQUIRE(run_llm({"convert", folder.string(), "-o", whole, "-q"}).status == 0);
+  std::string text;
+  for (int i = 0; i < 60; ++i) text += "Once upon a time, there was a little girl named Lily. ";
+  std::vector<std::string> args{"quantize", whole, small, "--type", "q8_0",
+                                "--report", "-f",  "-",   "--ctx",  "128"};
+  const Finished told = run_llm(args, Stream::bytes(text));
+  INFO(told.err);
+  REQUIRE(told.status == 0);
+  CHECK(told.out.find("KL divergence, mean") != std::string::npos);
+  CHECK(told.out.find("verdict: ") != std::string::npos);
+  args.push_back("--json");
+  args[4] = "q2_K";  // iq4_nl here
+  const Json json = require_ok(parse_json(run_llm(args, Stream::bytes(text)).out));
+  CHECK(json["report"]["kl_divergence"]["mean"].get<double>() > 0.001);
+  CHECK(json["report"]["verdict"].is_string());
+}
+
 TEST_CASE("quantize: what is refused") {
   const TempDir temp;
   const std::string out = (temp.path() / "out.gguf").string(), in = tiny_model_path();
@@ -51,6 +73,7 @@ TEST_CASE("quantize: what is refused") {
       {{"quantize", in, out, "--type", "q8_0", "--tensor-type", "x"}, 2},
       {{"quantize", in, out, "--type", "q8_0", "--tensor-type", "(=q8_0"}, 2},
       {{"quantize", in, out, "--type", "q8_0", "--imatrix", "/no/such/file"}, 3},
+      {{"quantize", in, out, "--type", "q8_0", "--report"}, 2},
       {{"quantize", in, in, "--type", "q8_0"}, 2},
       {{"quantize", in, "/dev/null", "--type", "q8_0"}, 2},
       {{"quantize", in, "/no/such/folder/x.gguf", "--type", "q8_0"}, 3},
