@@ -308,15 +308,15 @@ TEST_CASE("attention: any cut into chunks and any threads give the same bits") {
   for_each_isa([&](std::string_view isa) {
     for (const Setup& s : chunk_setups()) {
       INFO("head_dim ", s.head_dim, " kv ", std::string(dtype_name(s.kv)), " window ", s.window);
-      const int length = 1300, from = 1060;
+      const int length = 1300, from = 1210;  // across the end of a segment of keys
       std::vector<float> whole;
-      for (const int threads : {1, 2, 3, 4}) {
+      for (const int threads : {1, 2, 4}) {
         const auto backend = open_wide(isa, threads);
         Fixture f(*backend, s, {length}, true, 36);
         const std::vector<float> all = f.attend({length - from});
         if (whole.empty()) whole = all;
         REQUIRE(same_bits(all, whole));
-        for (const int chunk : {1, 9, 100}) {
+        for (const int chunk : {1, 9, 50}) {
           std::vector<float> parts;
           for (int first = from; first < length; first += chunk) {
             // Single rows are many: a few of them.

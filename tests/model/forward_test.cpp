@@ -145,7 +145,7 @@ TEST_CASE("matrices in narrow formats") {
     const bool exact = dtype == DType::f16 || dtype == DType::bf16;
     for (const std::string_view name : {"llama", "phi3", "qwen3moe"}) {
       const InMemory model(widened(tiny_model(name), dtype));
-      const std::vector<TokenId> tokens = tokens_for(model, 12);
+      const std::vector<TokenId> tokens = tokens_for(model, 5);
       const std::vector<Vec> expected = ReferenceDecoder(model.file).logits(tokens);
       for (const std::string_view isa : cpu::usable_isas()) {
         CAPTURE(name);
@@ -183,7 +183,7 @@ TEST_CASE("narrow KV caches") {
   for (const std::string_view name : {"llama", "gemma3", "gpt-oss"}) {
     const TinyModel tiny = widened(tiny_model(name), DType::f32);
     const InMemory model(tiny);
-    const std::vector<TokenId> tokens = tokens_for(model, 40);
+    const std::vector<TokenId> tokens = tokens_for(model, 20);
     const std::vector<Vec> expected = ReferenceDecoder(model.file).logits(tokens);
     const double growth = 4 * std::sqrt(2.0 * tiny.n_layers);
     for (const std::string_view isa : cpu::usable_isas()) {
