@@ -7,6 +7,7 @@
 #include "quant/encode_block.h"
 #include "quant/encode_fit.h"
 #include "quant/half.h"
+#include "quant/pack_codes.h"
 
 namespace lm {
 namespace {
@@ -20,20 +21,6 @@ float extreme_of(const float* x) {
     if (std::fabs(x[j]) > std::fabs(extreme)) extreme = x[j];
   }
   return extreme;
-}
-
-// qs = the low 4 bits of q, in halves order.
-void pack_nibbles(const int (&q)[kElems], uint8_t* qs) {
-  for (int j = 0; j < 16; ++j) qs[j] = uint8_t((q[j] & 15) | (q[j + 16] & 15) << 4);
-}
-
-// qh = bit 4 of each q.
-void pack_fifth_bits(const int (&q)[kElems], uint8_t* qh) {
-  for (int i = 0; i < 4; ++i) {
-    int byte = 0;
-    for (int k = 0; k < 8; ++k) byte |= (q[8 * i + k] >> 4 & 1) << k;
-    qh[i] = uint8_t(byte);
-  }
 }
 
 // d and q (0 .. levels-1) of x ~ d * (q - levels / 2).
@@ -79,27 +66,25 @@ void encode_block(const float* x, const float* w, BlockQ4_0& block) {
     block.d = stored_scale(d);
     for (int j = 0; j < kElems; ++j) q[j] = int(std::clamp(x[j] * inv + 8.5f, 0.0f, 15.0f));
   }
-  pack_nibbles(q, block.qs);
+  set_codes(q, block);
 }
 
 void encode_block(const float* x, const float* w, BlockQ4_1& block) {
   int q[kElems];
   fit_with_min(x, weights_or_ones(w), 16, block, q);
-  pack_nibbles(q, block.qs);
+  set_codes(q, block);
 }
 
 void encode_block(const float* x, const float* w, BlockQ5_0& block) {
   int q[kElems];
   block.d = fit_symmetric(x, weights_or_ones(w), 32, q);
-  pack_nibbles(q, block.qs);
-  pack_fifth_bits(q, block.qh);
+  set_codes(q, block);
 }
 
 void encode_block(const float* x, const float* w, BlockQ5_1& block) {
   int q[kElems];
   fit_with_min(x, weights_or_ones(w), 32, block, q);
-  pack_nibbles(q, block.qs);
-  pack_fifth_bits(q, block.qh);
+  set_codes(q, block);
 }
 
 namespace {
@@ -119,7 +104,7 @@ void encode_group(const float* x, BlockI4G<kGroup>& block) {
     for (int j = 0; j < kElems; ++j) {
       q[j] = int(std::clamp(std::nearbyint(x[i + j] * inv) + zero, 0.0f, 15.0f));
     }
-    pack_nibbles(q, block.q + i / 2);
+    pack_halves(q, kElems, block.q + i / 2);
   }
 }
 

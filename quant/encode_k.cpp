@@ -10,6 +10,7 @@
 #include "quant/encode_fit.h"
 #include "quant/group.h"
 #include "quant/half.h"
+#include "quant/pack_codes.h"
 
 namespace lm {
 namespace {
@@ -135,33 +136,6 @@ void pack_scales(const MinBlock<Format>& from, uint8_t* scales) {
   }
 }
 
-// Bits 2s, 2s+1 of byte 32*h + j: the low 2 bits of number 128*h + 32*s + j.
-void pack_pairs(const int (&q)[kElems], uint8_t* qs) {
-  for (int i = 0; i < 64; ++i) {
-    const int first = i / 32 * 128 + i % 32;
-    int byte = 0;
-    for (int s = 0; s < 4; ++s) byte |= (q[first + 32 * s] & 3) << (2 * s);
-    qs[i] = uint8_t(byte);
-  }
-}
-
-// Low 4 bits of numbers 64*k + j and 64*k + 32 + j in byte 32*k + j.
-void pack_nibbles(const int (&q)[kElems], uint8_t* qs) {
-  for (int i = 0; i < 128; ++i) {
-    const int first = i / 32 * 64 + i % 32;
-    qs[i] = uint8_t((q[first] & 15) | (q[first + 32] & 15) << 4);
-  }
-}
-
-// Bit k of byte j: bit `bit` of number 32*k + j.
-void pack_bits(const int (&q)[kElems], int bit, uint8_t* bytes) {
-  for (int j = 0; j < 32; ++j) {
-    int byte = 0;
-    for (int k = 0; k < 8; ++k) byte |= (q[32 * k + j] >> bit & 1) << k;
-    bytes[j] = uint8_t(byte);
-  }
-}
-
 // q as integers, moved up by `offset`.
 void to_integers(const float* from, int offset, int (&q)[kElems]) {
   for (int j = 0; j < kElems; ++j) q[j] = int(from[j]) + offset;
@@ -176,7 +150,7 @@ void encode_block(const float* x, const float* w, BlockQ2_K& block) {
   block.d = fit.d;
   block.dmin = fit.dmin;
   for (int i = 0; i < 16; ++i) block.scales[i] = uint8_t(fit.scale[i] | fit.min[i] << 4);
-  pack_pairs(q, block.qs);
+  set_codes(q, block);
 }
 
 void encode_block(const float* x, const float* w, BlockQ4_K& block) {
@@ -186,7 +160,7 @@ void encode_block(const float* x, const float* w, BlockQ4_K& block) {
   block.d = fit.d;
   block.dmin = fit.dmin;
   pack_scales(fit, block.scales);
-  pack_nibbles(q, block.qs);
+  set_codes(q, block);
 }
 
 void encode_block(const float* x, const float* w, BlockQ5_K& block) {
@@ -196,8 +170,7 @@ void encode_block(const float* x, const float* w, BlockQ5_K& block) {
   block.d = fit.d;
   block.dmin = fit.dmin;
   pack_scales(fit, block.scales);
-  pack_bits(q, 4, block.qh);
-  pack_nibbles(q, block.qs);
+  set_codes(q, block);
 }
 
 // ---- x ~ d * scale * q, in sub-blocks of 16 ----
@@ -291,8 +264,7 @@ void encode_block(const float* x, const float* w, BlockQ3_K& block) {
     block.scales[i % 8] |= uint8_t((scale & 15) << (i / 8 * 4));
     block.scales[8 + i % 4] |= uint8_t((scale >> 4) << (i / 4 * 2));
   }
-  pack_pairs(q, block.qs);
-  pack_bits(q, 2, block.hmask);
+  set_codes(q, block);
 }
 
 void encode_block(const float* x, const float* w, BlockQ6_K& block) {
@@ -301,13 +273,7 @@ void encode_block(const float* x, const float* w, BlockQ6_K& block) {
   to_integers(fit.q, 32, q);
   block.d = fit.d;
   for (int i = 0; i < 16; ++i) block.scales[i] = int8_t(fit.scale[i]);
-  for (int i = 0; i < 128; ++i) {
-    const int first = i / 64 * 128 + i % 64;
-    block.ql[i] = uint8_t((q[first] & 15) | (q[first + 64] & 15) << 4);
-  }
-  int top[kElems];
-  for (int j = 0; j < kElems; ++j) top[j] = q[j] >> 4;
-  pack_pairs(top, block.qh);
+  set_codes(q, block);
 }
 
 }  // namespace lm

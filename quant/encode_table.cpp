@@ -10,16 +10,12 @@
 #include "quant/encode_fit.h"
 #include "quant/group.h"
 #include "quant/half.h"
+#include "quant/pack_codes.h"
 
 namespace lm {
 namespace {
 
 constexpr int kElems = 32;
-
-// q = the low 4 bits of each, in halves order.
-void pack_nibbles(const int (&q)[kElems], uint8_t* qs) {
-  for (int j = 0; j < 16; ++j) qs[j] = uint8_t(q[j] | q[j + 16] << 4);
-}
 
 // The index of the value in kIq4Values (rising) that is nearest to v; of two, the lower one.
 int nearest_iq4(float v) {
@@ -70,7 +66,7 @@ void encode_block(const float* x, const float* weights, BlockIQ4_NL& block) {
   const float inv = inverse(f16_to_f32(block.d));
   int q[kElems];
   for (int j = 0; j < kElems; ++j) q[j] = nearest_iq4(x[j] * inv);
-  pack_nibbles(q, block.qs);
+  pack_halves(q, kElems, block.qs);
 }
 
 // ---- IQ4_XS: 8 of these with scales of 6 bits under one d; fitted as Q3_K is (encode_k.cpp)
@@ -143,7 +139,7 @@ void encode_block(const float* x, const float* weights, BlockIQ4_XS& block) {
     const float inv = inverse(f16_to_f32(best.d) * float(best.scale[i]));
     int q[kElems];
     for (int j = 0; j < kElems; ++j) q[j] = nearest_iq4(group<kElems>(x, i)[j] * inv);
-    pack_nibbles(q, block.qs + 16 * i);
+    pack_halves(q, kElems, block.qs + 16 * i);
   }
 }
 
@@ -188,7 +184,7 @@ void encode_block(const float* x, const float* weights, BlockMXFP4& block) {
     if (!(error < best_error)) continue;
     best_error = error;
     block.e = uint8_t(e);
-    pack_nibbles(q, block.qs);
+    pack_halves(q, kElems, block.qs);
   }
 }
 

@@ -155,6 +155,24 @@ Status LayerBinder::ffn() {
   return ok();
 }
 
+Status bind_layer(WeightPlan& plan, const ModelConfig& config, int i, RopeBinder& ropes, int n_ctx,
+                  ModelWeights& weights) {
+  const LayerSpec& spec = config.layers[size_t(i)];
+  LayerWeights& layer = weights.layers[size_t(i)];
+  LayerBinder binder{plan, spec, concat("blk.", i, "."), config.d_model, layer};
+  LM_TRY(binder.attention());
+  LM_TRY(binder.ffn());
+  layer.attn.rope = LM_TRY(ropes.get(spec.attn.rope, n_ctx));
+  return ok();
+}
+
+bool has_orders(const ModelWeights& weights) {
+  if (weights.output_norm_order) return true;
+  return std::ranges::any_of(weights.layers, [](const LayerWeights& layer) {
+    return layer.attn.norm_order || layer.attn.out_order || layer.ffn.norm_order;
+  });
+}
+
 }  // namespace
 
 Result<std::unique_ptr<ModelWeights>> load_weights(const gguf::File& file,
@@ -167,15 +185,8 @@ Result<std::unique_ptr<ModelWeights>> load_weights(const gguf::File& file,
 
   weights->layers.resize(config.layers.size());
   RopeBinder ropes{plan, *weights, {}};
-  for (size_t i = 0; i < config.layers.size(); ++i) {
-    const LayerSpec& spec = config.layers[i];
-    LayerWeights& layer = weights->layers[i];
-    LayerBinder binder{plan, spec, concat("blk.", i, "."), config.d_model, layer};
-    LM_TRY(binder.attention());
-    LM_TRY(binder.ffn());
-
-    layer.attn.rope = LM_TRY(ropes.get(spec.attn.rope, n_ctx));
-  }
+  for (size_t i = 0; i < config.layers.size(); ++i)
+    LM_TRY(bind_layer(plan, config, int(i), ropes, n_ctx, *weights));
 
   LM_TRY(plan.vector("output_norm.weight", config.d_model, weights->output_norm));
   LM_TRY(plan.optional_order("output_norm.perm", config.d_model, weights->output_norm_order));
@@ -184,11 +195,31 @@ Result<std::unique_ptr<ModelWeights>> load_weights(const gguf::File& file,
                      weights->output));
   LM_TRY(plan.check_all_used());
   LM_TRY(plan.load(backend, in_place, progress));
-  weights->has_orders = bool(weights->output_norm_order);
-  for (const LayerWeights& layer : weights->layers) {
-    weights->has_orders = weights->has_orders || layer.attn.norm_order || layer.attn.out_order ||
-                          layer.ffn.norm_order;
-  }
+  weights->has_orders = has_orders(*weights);
+  return weights;
+}
+
+Result<std::unique_ptr<ModelWeights>> load_layer(const gguf::File& layer_file,
+                                                 const gguf::File& model_file,
+                                                 const ModelConfig& config, int layer,
+                                                 Backend& backend, int n_ctx) {
+  auto weights = std::make_unique<ModelWeights>();
+  weights->layers.resize(config.layers.size());
+  WeightPlan plan(layer_file, *weights), rope_plan(model_file, *weights);
+  RopeBinder ropes{rope_plan, *weights, {}};
+  LM_TRY(bind_layer(plan, config, layer, ropes, n_ctx, *weights));
+  LM_TRY(plan.load(backend, false, {}));
+  LM_TRY(rope_plan.load(backend, false, {}));
+  weights->has_orders = has_orders(*weights);
+  return weights;
+}
+
+Result<std::unique_ptr<ModelWeights>> load_embedding(const gguf::File& file,
+                                                     const ModelConfig& config, Backend& backend) {
+  auto weights = std::make_unique<ModelWeights>();
+  WeightPlan plan(file, *weights);
+  LM_TRY(plan.table("token_embd.weight", config.n_vocab, config.d_model, weights->embedding));
+  LM_TRY(plan.load(backend, false, {}));
   return weights;
 }
 

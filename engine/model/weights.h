@@ -74,4 +74,14 @@ Result<std::unique_ptr<ModelWeights>> load_weights(const gguf::File& file,
                                                    int n_ctx, bool in_place,
                                                    const LoadProgress& progress);
 
+// One layer alone: layers[layer] of the result, from `layer_file`, a file that has at least its
+// tensors; tables of frequencies from `model_file`. Both must outlive the result.
+Result<std::unique_ptr<ModelWeights>> load_layer(const gguf::File& layer_file,
+                                                 const gguf::File& model_file,
+                                                 const ModelConfig& config, int layer,
+                                                 Backend& backend, int n_ctx);
+// The embedding table alone.
+Result<std::unique_ptr<ModelWeights>> load_embedding(const gguf::File& file,
+                                                     const ModelConfig& config, Backend& backend);
+
 }  // namespace lm
