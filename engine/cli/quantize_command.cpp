@@ -5,6 +5,7 @@
 #include "engine/cli/command.h"
 #include "engine/cli/eval_options.h"
 #include "engine/cli/eval_text.h"
+#include "engine/cli/method_options.h"
 #include "engine/cli/output.h"
 #include "engine/cli/terminal.h"
 #include "engine/core/json.h"
@@ -76,6 +77,8 @@ class QuantizeCommand final : public Command {
                  "also round what is rounded already, at some loss");
     options.integer("-t,--threads", "N", n_threads_, 1, kMaxThreads,
                     "threads (default: the physical cores that this process may use)");
+    method_.declare(options);
+    options.group("Other");
     options.flag("--dry-run", dry_run_, "only say what each tensor would become");
     options.flag("--json", json_, "the result as one JSON object");
     options.flag("-q,--quiet", quiet_, "no notes or progress on stderr");
@@ -95,8 +98,11 @@ class QuantizeCommand final : public Command {
       report = LM_TRY(plan_quantize(options()));
     } else {
       context.signals.hold();  // the file half written must go
-      Result<QuantizeReport> done = quantize_with_progress();
-      if (!done.ok() && pending_signal() != 0) return exit_status_of_signal(pending_signal());
+      Result<QuantizeReport> done = quantize_with_progress(context);
+      if (!done.ok() && pending_signal() != 0) {
+        if (!quiet_) write_stderr(concat("llm: ", done.error().message, "\n"));
+        return exit_status_of_signal(pending_signal());
+      }
       report = LM_TRY(std::move(done));
     }
     if (!quiet_) summarise(report);
@@ -158,9 +164,16 @@ class QuantizeCommand final : public Command {
             .stop = [] { return pending_signal() != 0; }};
   }
 
-  Result<QuantizeReport> quantize_with_progress() const {
-    ProgressBar bar("quantizing", *out_, !quiet_);
+  Result<QuantizeReport> quantize_with_progress(const Context& context) const {
+    ProgressBar bar("quantizing", *out_, !quiet_), layers("calibrating", *out_, !quiet_);
     QuantizeOptions all = options();
+    all.method = LM_TRY(method_.make(
+        context.registry, *out_,
+        {.announce =
+             [this](std::string_view line) {
+               if (!quiet_) write_stderr(concat("llm: ", line, "\n"));
+             },
+         .progress = [&layers](uint64_t done, uint64_t total) { layers.update(done, total); }}));
     all.progress = [&bar](uint64_t done, uint64_t total) { bar.update(done, total); };
     return quantize(std::move(all));
   }
@@ -197,6 +210,7 @@ class QuantizeCommand final : public Command {
 
   std::optional<std::string> in_, out_, type_, imatrix_;
   std::vector<TypeOverride> overrides_;
+  MethodOptions method_;
   int n_threads_ = 0;
   bool keep_head_ = false, allow_requantize_ = false, dry_run_ = false;
   bool json_ = false, quiet_ = false, report_ = false;

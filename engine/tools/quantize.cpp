@@ -128,6 +128,7 @@ Result<QuantizeReport> quantize(QuantizeOptions options) {
     done += tensor.n_elements;
     return ok();
   }));
+  options.method->finish();
   job.report.seconds = std::chrono::duration<double>(Clock::now() - begin).count();
   return job.report;
 }

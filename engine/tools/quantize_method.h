@@ -45,6 +45,8 @@ class QuantizeMethod {
   // each, in the plan's order.
   virtual Status fill(const QuantizeContext& context, size_t index,
                       const gguf::Writer::Sink& sink) = 0;
+  // The output is there, whole.
+  virtual void finish() {}
 };
 
 // Each block by itself, weighted by the importance matrix where there is one.

@@ -1,0 +1,427 @@
+#include "engine/tools/layerwise.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <new>
+#include <optional>
+#include <system_error>
+#include <utility>
+
+#include "backends/observe.h"
+#include "engine/core/check.h"
+#include "engine/core/hash.h"
+#include "engine/core/machine.h"
+#include "engine/core/text.h"
+#include "engine/model/layer_runner.h"
+#include "engine/model/model.h"
+#include "engine/tools/calibration.h"
+#include "engine/tools/group_rounding.h"
+#include "engine/tools/layerwise_cost.h"
+
+namespace fs = std::filesystem;
+
+namespace lm {
+namespace {
+
+constexpr std::string_view kRunKey = "llm.quantize.run";  // what a finished layer belongs to
+
+std::string_view method_name(LayerMethod method) {
+  return method == LayerMethod::gptq ? "gptq" : "awq";
+}
+
+// "12 s", "7 min", "3.5 h".
+std::string duration(double seconds) {
+  char text[40];
+  if (seconds < 100) {
+    std::snprintf(text, sizeof text, "%.0f s", std::max(1.0, seconds));
+  } else if (seconds < 6000) {
+    std::snprintf(text, sizeof text, "%.0f min", seconds / 60);
+  } else {
+    std::snprintf(text, sizeof text, "%.1f h", seconds / 3600);
+  }
+  return text;
+}
+
+// Adds up what enters the matrices of one layer.
+class HessianCollector final : public ActivationObserver {
+ public:
+  explicit HessianCollector(ThreadPool& threads) : threads_(threads) {}
+
+  Status watch(std::span<const InputGroup> groups, const std::string& ffn_input) {
+    slots_.clear();
+    for (const InputGroup& group : groups) {
+      slots_.push_back({group.watched, LM_TRY(Hessian::create(group.n_cols))});
+    }
+    ffn_input_ = ffn_input;
+    squares_.clear();
+    return ok();
+  }
+  void stop() { slots_.clear(), ffn_input_.clear(); }
+  void begin_sequence() {
+    for (Slot& slot : slots_) slot.seen = false;
+  }
+
+  bool wants(std::string_view tensor) override {
+    return tensor == ffn_input_ || find(tensor) != nullptr;
+  }
+  void observe(const MatrixInput& input) override {
+    if (input.tensor == ffn_input_) return add_squares(input);
+    Slot* slot = find(input.tensor);
+    if (slot == nullptr || std::exchange(slot->seen, true)) return;  // a part of the same tensor
+    slot->hessian.add(input.rows, input.n, threads_);
+  }
+
+  Result<std::vector<Hessian>> finish() {
+    std::vector<Hessian> hessians;
+    for (Slot& slot : slots_) {
+      Status status = slot.hessian.finish();
+      if (!status.ok()) return std::move(status).error().within(slot.tensor);
+      hessians.push_back(std::move(slot.hessian));
+    }
+    return hessians;
+  }
+  std::vector<float> ffn_importance() const { return squares_; }
+
+ private:
+  struct Slot {
+    std::string tensor;
+    Hessian hessian;
+    bool seen = false;  // in this sequence
+  };
+  Slot* find(std::string_view tensor) {
+    const auto found =
+        std::ranges::find_if(slots_, [&](const Slot& slot) { return slot.tensor == tensor; });
+    return found == slots_.end() ? nullptr : &*found;
+  }
+  void add_squares(const MatrixInput& input) {
+    squares_.resize(size_t(input.k), 0.0f);
+    for (size_t i = 0; i < input.rows.size(); ++i)
+      squares_[i % size_t(input.k)] += input.rows[i] * input.rows[i];
+  }
+
+  ThreadPool& threads_;
+  std::vector<Slot> slots_;
+  std::string ffn_input_;  // of a layer with experts: its router
+  std::vector<float> squares_;
+};
+
+// Work done and to do, and the time since it began.
+class Clock {
+ public:
+  Clock(double total, const LayerwiseOptions& options) : total_(total), options_(options) {}
+
+  void add(double operations) {
+    done_ += operations;
+    if (options_.progress) options_.progress(uint64_t(done_), uint64_t(std::max(total_, done_)));
+  }
+  double seconds() const {
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
+  }
+  double total() const { return total_; }
+
+ private:
+  double total_, done_ = 0;
+  const LayerwiseOptions& options_;
+  std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
+};
+
+class LayerwiseMethod final : public QuantizeMethod {
+ public:
+  LayerwiseMethod(const Registry& registry, LayerwiseOptions options)
+      : registry_(registry), options_(std::move(options)) {}
+
+  std::string_view name() const override { return method_name(options_.method.method); }
+  Status prepare(const QuantizeContext& context, gguf::Writer& writer) override;
+  Status fill(const QuantizeContext& context, size_t index,
+              const gguf::Writer::Sink& sink) override;
+  void finish() override;
+
+ private:
+  fs::path part_path(int layer) const;
+  Error stopped() const;
+  Result<std::optional<gguf::File>> finished(int layer) const;
+  Status run(const QuantizeContext& context, gguf::Writer& writer);
+  Status check(const QuantizeContext& context) const;
+  Result<std::string> fingerprint(const QuantizeContext& context, const Calibration& calibration,
+                                  const Backend& backend) const;
+  std::vector<LayerTensor> tensors_of(const QuantizeContext& context, int layer) const;
+  Status announce_cost(const QuantizeContext& context, const Calibration& calibration);
+  Status run_layers(const QuantizeContext& context, const Calibration& calibration,
+                    LayerRunner& runner, HessianCollector& collector);
+  Result<LayerJob> watch_layer(const QuantizeContext& context, int layer, LayerRunner& runner,
+                               HessianCollector& collector, std::span<const float> x);
+  Status write_part(const LayerJob& job, const LayerBytes& bytes, int layer) const;
+  Status pass_on(const QuantizeContext& context, LayerRunner& runner, std::span<float> x);
+
+  const Registry& registry_;
+  LayerwiseOptions options_;
+  std::string run_;  // names this run: see kRunKey
+  size_t sequence_floats_ = 0;
+  LayerCost cost_;
+  std::optional<Clock> clock_;
+  int first_layer_ = 0;  // that this run has to quantize
+  std::vector<gguf::File> parts_;
+};
+
+fs::path LayerwiseMethod::part_path(int layer) const {
+  char name[40];
+  std::snprintf(name, sizeof name, "layer-%05d.gguf", layer);
+  return options_.work / name;
+}
+
+Error LayerwiseMethod::stopped() const {
+  const std::string message =
+      concat("stopped; ", parts_.size(), " finished layers are kept in ",
+             printable(options_.work.string(), 1000), ", and the same command goes on");
+  return Error{ErrorCode::cancelled, message};
+}
+
+Status LayerwiseMethod::check(const QuantizeContext& context) const {
+  for (const gguf::TensorInfo& tensor : context.file.tensors()) {
+    if (!tensor.name.ends_with(".perm")) continue;
+    return Error{ErrorCode::unsupported,
+                 concat("expected a model whose columns are in order, found ",
+                        printable(tensor.name), ": quantize the original weights instead")};
+  }
+  return check_group_bits(context.plan, options_.method.bits, options_.method.symmetric);
+}
+
+// What the bytes of a layer depend on.
+Result<std::string> LayerwiseMethod::fingerprint(const QuantizeContext& context,
+                                                 const Calibration& calibration,
+                                                 const Backend& backend) const {
+  const LayerMethodOptions& m = options_.method;
+  std::string text =
+      concat(name(), ' ', m.bits, ' ', m.symmetric, ' ', m.feedback.damping, ' ',
+             m.feedback.by_importance, ' ', backend.arithmetic(), ' ', calibration.n_ctx, '\n');
+  constexpr size_t kSample = 4096;  // bytes at both ends of each tensor
+  HashStream hash;
+  for (const PlannedType& planned : context.plan) {
+    const gguf::TensorInfo& from = *planned.from;
+    text += concat(from.name, ' ', dtype_name(from.dtype), ' ', from.bytes.size(), ' ',
+                   dtype_name(planned.type), '\n');
+    const size_t n = std::min(kSample, from.bytes.size());
+    hash.add(from.bytes.first(n));
+    hash.add(from.bytes.last(n));
+  }
+  for (const std::vector<TokenId>& sequence : calibration.sequences)
+    hash.add(std::as_bytes(std::span(sequence)));
+  hash.add(std::as_bytes(std::span(text)));
+  return hex(hash.value());
+}
+
+std::vector<LayerTensor> LayerwiseMethod::tensors_of(const QuantizeContext& context,
+                                                     int layer) const {
+  std::vector<LayerTensor> tensors;
+  for (const PlannedType& planned : context.plan) {
+    if (layer_of(planned.from->name) == layer) tensors.push_back({planned.from, planned.type});
+  }
+  return tensors;
+}
+
+// The part of a layer, if it is there and of this run; bad_request when it is of another.
+Result<std::optional<gguf::File>> LayerwiseMethod::finished(int layer) const {
+  std::error_code unreadable;
+  if (!fs::exists(part_path(layer), unreadable)) return std::optional<gguf::File>();
+  gguf::File part = LM_TRY(gguf::File::open(part_path(layer)));
+  const std::string_view run = LM_TRY(part.str_or(kRunKey, ""));
+  if (run != run_) {
+    return Error{ErrorCode::bad_request,
+                 concat("expected layers of this model, text and method in ",
+                        printable(options_.work.string(), 1000),
+                        ", found those of another run: remove the folder, or quantize as then")};
+  }
+  return std::optional<gguf::File>(std::move(part));
+}
+
+Status LayerwiseMethod::announce_cost(const QuantizeContext& context,
+                                      const Calibration& calibration) {
+  const ModelConfig config = LM_TRY(read_config(context.file));
+  const std::vector<LayerTensor> tensors = tensors_of(context, 0);
+  const std::vector<InputGroup> groups = input_groups(context.file, config, 0);
+  cost_ = layer_cost(tensors, groups, options_.method.method, calibration.n_ctx);
+  sequence_floats_ = size_t(calibration.n_ctx) * size_t(config.d_model);
+  const uint64_t bytes = layerwise_memory(tensors, groups, calibration.n_tokens(), config.d_model),
+                 available = available_memory();
+  if (bytes > available) {
+    return Error{ErrorCode::out_of_memory,
+                 concat("expected ", bytes >> 20, " MiB of memory for ", calibration.n_tokens(),
+                        " tokens of calibration, found ", available >> 20, " MiB")};
+  }
+  if (options_.announce) {
+    options_.announce(concat(name(), ": ", config.layers.size(), " layers, ",
+                             calibration.n_tokens(), " tokens in ", calibration.sequences.size(),
+                             " sequences, ", (bytes >> 20) + 1, " MiB beside the mapped file"));
+  }
+  int64_t widest = 0;
+  for (const InputGroup& group : groups) widest = std::max(widest, group.n_cols);
+  if (calibration.n_tokens() < uint64_t(widest)) {
+    context.notes(concat("the calibration text has ", calibration.n_tokens(),
+                         " tokens for matrices of ", widest,
+                         " columns: a longer one quantizes better"));
+  }
+  return ok();
+}
+
+Status LayerwiseMethod::prepare(const QuantizeContext& context, gguf::Writer& writer) {
+  // Vectors are as large as the text and the model say: running out of memory ends here.
+  try {
+    return run(context, writer);
+  } catch (const std::bad_alloc&) {
+    return Error{ErrorCode::out_of_memory,
+                 "not enough memory to quantize layer by layer: use fewer calibration tokens"};
+  }
+}
+
+Status LayerwiseMethod::run(const QuantizeContext& context, gguf::Writer& writer) {
+  LM_TRY(check(context));
+  const Calibration calibration =
+      LM_TRY(make_calibration(context.file, options_.text, options_.n_ctx, options_.max_sequences));
+  HessianCollector collector(context.threads);
+  // The pool is the caller's: a pointer to it that owns nothing.
+  const std::shared_ptr<ThreadPool> threads(std::shared_ptr<void>(), &context.threads);
+  const std::unique_ptr<Backend> backend = observe(
+      LM_TRY(registry_.open("cpu", {.n_threads = 0, .isa = "", .threads = threads})), collector);
+  run_ = LM_TRY(fingerprint(context, calibration, *backend));
+  std::error_code failed;
+  fs::create_directory(options_.work, failed);
+  if (failed) {
+    return Error{ErrorCode::bad_file, concat(printable(options_.work.string(), 1000),
+                                             ": can't be created: ", failed.message())};
+  }
+  LM_TRY(announce_cost(context, calibration));
+  LayerRunner runner = LM_TRY(LayerRunner::open(context.file, *backend, calibration.n_ctx));
+  LM_TRY(run_layers(context, calibration, runner, collector));
+  writer.set_str("quantize.method", name());
+  writer.set_u32("quantize.calibration.tokens", uint32_t(calibration.n_tokens()));
+  return ok();
+}
+
+Status LayerwiseMethod::run_layers(const QuantizeContext& context, const Calibration& calibration,
+                                   LayerRunner& runner, HessianCollector& collector) {
+  const int n_layers = int(runner.config().layers.size());
+  int next = 0;  // the first layer that is not finished
+  while (next < n_layers) {
+    std::optional<gguf::File> part = LM_TRY(finished(next));
+    if (!part) break;
+    parts_.push_back(std::move(*part));
+    ++next;
+  }
+  first_layer_ = next;
+  if (next > 0 && options_.announce)
+    options_.announce(concat("going on behind ", next, " finished layers of ", n_layers));
+  if (next == n_layers) return ok();
+  const auto n_sequences = calibration.sequences.size();
+  // Finished layers are only passed through; behind the last one nothing is passed on.
+  clock_.emplace(cost_.total(n_sequences) * double(n_layers - next) +
+                     cost_.sequence * double(n_sequences) * (next - 1),
+                 options_);
+
+  // The residual stream of all sequences, before the layer whose turn it is.
+  std::vector<float> x(calibration.sequences.size() * sequence_floats_);
+  for (size_t i = 0; i < calibration.sequences.size(); ++i) {
+    LM_TRY(runner.embed(calibration.sequences[i],
+                        std::span(x).subspan(i * sequence_floats_, sequence_floats_)));
+  }
+  for (int layer = 0; layer < n_layers; ++layer) {
+    if (layer >= next) {
+      const LayerJob job = LM_TRY(watch_layer(context, layer, runner, collector, x));
+      const LayerBytes bytes = LM_TRY(quantize_layer(job, options_.method));
+      LM_TRY(write_part(job, bytes, layer));
+      parts_.push_back(LM_TRY(gguf::File::open(part_path(layer))));
+      for (const LayerTensor& tensor : job.tensors) context.file.release(tensor.from->bytes);
+      clock_->add(cost_.quantize);
+    }
+    if (layer + 1 == n_layers) break;
+    LM_TRY(runner.load(layer, parts_[size_t(layer)]));
+    LM_TRY(pass_on(context, runner, x));
+  }
+  return ok();
+}
+
+// The layer's Hessians, from the original weights and what the quantized layers before it give.
+Result<LayerJob> LayerwiseMethod::watch_layer(const QuantizeContext& context, int layer,
+                                              LayerRunner& runner, HessianCollector& collector,
+                                              std::span<const float> x) {
+  LayerJob job{.tensors = tensors_of(context, layer),
+               .groups = input_groups(context.file, runner.config(), layer),
+               .hessians = {},
+               .ffn_importance = {},
+               .threads = context.threads};
+  const bool experts = runner.config().layers[size_t(layer)].ffn.moe.n_experts > 0;
+  LM_TRY(collector.watch(job.groups, experts ? concat("blk.", layer, ".ffn_gate_inp.weight") : ""));
+  LM_TRY(runner.load(layer, context.file));
+  std::vector<float> sequence(sequence_floats_);
+  const double before = clock_->seconds();
+  for (size_t first = 0; first < x.size(); first += sequence_floats_) {
+    if (context.stop && context.stop()) return stopped();
+    collector.begin_sequence();
+    std::copy_n(x.begin() + std::ptrdiff_t(first), sequence_floats_, sequence.begin());
+    LM_TRY(runner.run(sequence));
+    const double operations = cost_.sequence + cost_.hessians;
+    if (first == 0 && layer == first_layer_ && options_.announce) {  // now it is known how fast
+      options_.announce(concat(
+          "about ", duration((clock_->seconds() - before) * clock_->total() / operations), " on ",
+          context.threads.size(), context.threads.size() == 1 ? " thread" : " threads"));
+    }
+    clock_->add(operations);
+  }
+  job.hessians = LM_TRY(collector.finish());
+  job.ffn_importance = collector.ffn_importance();
+  collector.stop();
+  return job;
+}
+
+Status LayerwiseMethod::pass_on(const QuantizeContext& context, LayerRunner& runner,
+                                std::span<float> x) {
+  for (size_t first = 0; first < x.size(); first += sequence_floats_) {
+    if (context.stop && context.stop()) return stopped();
+    LM_TRY(runner.run(x.subspan(first, sequence_floats_)));
+    clock_->add(cost_.sequence);
+  }
+  return ok();
+}
+
+Status LayerwiseMethod::write_part(const LayerJob& job, const LayerBytes& bytes, int layer) const {
+  gguf::Writer writer;
+  writer.set_str(kRunKey, run_);
+  for (const LayerTensor& tensor : job.tensors) {
+    LM_TRY(writer.add_tensor(tensor.from->name, tensor.type,
+                             std::span(tensor.from->dims).first(size_t(tensor.from->n_dims))));
+  }
+  return writer.write(part_path(layer), [&](size_t i, const gguf::Writer::Sink& sink) {
+    return sink(bytes.find(job.tensors[i].from->name)->second);
+  });
+}
+
+Status LayerwiseMethod::fill(const QuantizeContext& context, size_t index,
+                             const gguf::Writer::Sink& sink) {
+  const PlannedType& planned = context.plan[index];
+  const int layer = layer_of(planned.from->name);
+  if (layer < 0 || layer >= int(parts_.size())) return fill_plainly(context, index, sink);
+  const gguf::TensorInfo* made = parts_[size_t(layer)].tensor(planned.from->name);
+  if (made == nullptr || made->dtype != planned.type || made->dims != planned.from->dims) {
+    return Error{ErrorCode::bad_file, concat(printable(part_path(layer).string(), 1000),
+                                             ": expected ", printable(planned.from->name), " as ",
+                                             dtype_name(planned.type), ", found otherwise")};
+  }
+  LM_TRY(sink(made->bytes));
+  parts_[size_t(layer)].release(made->bytes);
+  return ok();
+}
+
+void LayerwiseMethod::finish() {
+  std::error_code left;  // files that stay are in nobody's way
+  for (int layer = 0; layer < int(parts_.size()); ++layer) fs::remove(part_path(layer), left);
+  fs::remove(options_.work, left);  // where it is empty
+}
+
+}  // namespace
+
+std::unique_ptr<QuantizeMethod> make_layerwise_method(const Registry& registry,
+                                                      LayerwiseOptions options) {
+  return std::make_unique<LayerwiseMethod>(registry, std::move(options));
+}
+
+}  // namespace lm

@@ -1,0 +1,68 @@
+#include "engine/tools/layerwise_cost.h"
+
+#include <algorithm>
+
+#include "quant/activation_scales.h"
+
+namespace lm {
+namespace {
+
+constexpr double kSearches = 40, kSampledRows = 512;  // of activation_scales.cpp
+// To choose scales takes a weight as long as so many operations of a product (feedback_bench): of
+// a group by its range, or searched for; of a type that fits them.
+constexpr double kByRange = 200, kSearched = 3000, kFitted = 12000;
+
+int64_t n_numbers(const gguf::TensorInfo& tensor) {
+  int64_t n = 1;
+  for (const int64_t dim : tensor.dims) n *= dim;
+  return n;
+}
+
+}  // namespace
+
+LayerCost layer_cost(std::span<const LayerTensor> tensors, std::span<const InputGroup> groups,
+                     LayerMethod method, int n_ctx) {
+  LayerCost cost;
+  for (const LayerTensor& tensor : tensors)
+    cost.sequence += 2.0 * double(n_numbers(*tensor.from)) * n_ctx;
+  for (const InputGroup& group : groups) {
+    const auto k = double(group.n_cols);
+    cost.hessians += k * k * n_ctx;  // a half of the matrix
+    double rows = 0, clips = 0, fits = 0;
+    for (const std::string& name : group.tensors) {
+      for (const LayerTensor& tensor : tensors) {
+        if (tensor.from->name != name) continue;
+        const double n = double(n_numbers(*tensor.from)) / k;
+        rows += n;
+        const double tried = clips_tried(tensor.type);
+        clips += tried * n * k *
+                 (2.0 * dtype_info(tensor.type).block_elems +
+                  (is_i4g(tensor.type) ? kByRange : kFitted));
+        fits += n * k * (is_i4g(tensor.type) ? kSearched : kFitted);
+      }
+    }
+    cost.quantize +=
+        method == LayerMethod::gptq
+            ? k * k * k / 3 + rows * k * k + fits
+            : kSearches * std::min(rows, kSampledRows) * k * (2 * k + kByRange) + clips;
+  }
+  return cost;
+}
+
+uint64_t layerwise_memory(std::span<const LayerTensor> tensors, std::span<const InputGroup> groups,
+                          uint64_t n_tokens, int64_t d_model) {
+  uint64_t numbers = 0, stored = 0, squares = 0, largest = 0;
+  for (const LayerTensor& tensor : tensors) {
+    numbers += uint64_t(n_numbers(*tensor.from)) * sizeof(float);
+    stored += uint64_t(n_numbers(*tensor.from)) / uint64_t(dtype_info(tensor.type).block_elems) *
+              uint64_t(dtype_info(tensor.type).block_bytes);
+  }
+  for (const InputGroup& group : groups) {
+    const auto square = uint64_t(group.n_cols) * uint64_t(group.n_cols) * sizeof(float);
+    squares += square;
+    largest = std::max(largest, square);
+  }
+  return n_tokens * uint64_t(d_model) * sizeof(float) + 2 * numbers + stored + squares + largest;
+}
+
+}  // namespace lm
