@@ -8,7 +8,15 @@
 namespace lm::chat {
 
 std::string_view role_name(Role role) {
-  return role == Role::user ? "user" : "assistant";
+  switch (role) {
+    case Role::user:
+      return "user";
+    case Role::assistant:
+      return "assistant";
+    case Role::tool:
+      break;
+  }
+  return "tool";
 }
 
 const Message& Conversation::say(Message message) {

@@ -9,8 +9,8 @@
 
 namespace lm::chat {
 
-enum class Role { user, assistant };
-std::string_view role_name(Role role);  // "user", "assistant"
+enum class Role { user, assistant, tool };
+std::string_view role_name(Role role);  // "user", "assistant", "tool"
 
 struct Message {
   int id = 0;      // 1, 2, ... in the order in which they were said
@@ -18,6 +18,7 @@ struct Message {
   Role role = Role::user;
   std::string content{}, reasoning{};  // reasoning: of an assistant
   std::string finish{};                // of an assistant: "stop", "length", "cancelled", ...
+  std::string calls{};  // of an assistant: the tools that it called, a list in JSON, or empty
 };
 
 class Conversation {

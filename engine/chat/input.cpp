@@ -19,6 +19,8 @@ constexpr CommandInfo kCommands[] = {
     {Command::branch, "branch", "[N]", "the branches of this conversation; go to the end of one"},
     {Command::go_to, "goto", "N", "go on after message N: what follows is another branch"},
     {Command::tree, "tree", "", "all messages with their numbers"},
+    {Command::tool, "tool", "[RESULT]",
+     "say what a tool that the model called returned; alone: show the call"},
     {Command::save, "save", "FILE", "write the conversation to a file (as Markdown if *.md)"},
     {Command::load, "load", "ID|FILE", "go on with a kept conversation, or with a saved one"},
     {Command::start_new, "new", "", "begin a new conversation"},

@@ -19,6 +19,7 @@ enum class Command {
   branch,
   go_to,
   tree,
+  tool,
   save,
   load,
   start_new,

@@ -34,19 +34,40 @@ std::optional<int> id_of(const Json& record, std::string_view key) {
   return int(id);
 }
 
+std::optional<Role> role_from_name(std::string_view name) {
+  for (const Role role : {Role::user, Role::assistant, Role::tool}) {
+    if (name == role_name(role)) return role;
+  }
+  return std::nullopt;
+}
+
+std::string_view heading(Role role) {
+  switch (role) {
+    case Role::user:
+      return "## Question";
+    case Role::assistant:
+      return "## Answer";
+    case Role::tool:
+      break;
+  }
+  return "## Result of a tool";
+}
+
 bool take_message(const Json& record, Conversation& conversation) {
   const std::optional<int> id = id_of(record, "message"), parent = id_of(record, "after");
   std::optional<std::string> role = text_of(record, "role"), content = text_of(record, "content"),
                              reasoning = text_of(record, "reasoning"),
-                             finish = text_of(record, "finish");
-  if (!id || !parent || !role || !content || !reasoning || !finish) return false;
-  if (*role != "user" && *role != "assistant") return false;
+                             finish = text_of(record, "finish"), calls = text_of(record, "calls");
+  if (!id || !parent || !role || !content || !reasoning || !finish || !calls) return false;
+  const std::optional<Role> known = role_from_name(*role);
+  if (!known) return false;
   return conversation.restore({.id = *id,
                                .parent = *parent,
-                               .role = *role == "user" ? Role::user : Role::assistant,
+                               .role = *known,
                                .content = std::move(*content),
                                .reasoning = std::move(*reasoning),
-                               .finish = std::move(*finish)});
+                               .finish = std::move(*finish),
+                               .calls = std::move(*calls)});
 }
 
 // False when the line says nothing that can be understood here.
@@ -95,6 +116,7 @@ std::string message_line(const Message& message) {
               {"content", message.content}};
   if (!message.reasoning.empty()) record["reasoning"] = message.reasoning;
   if (!message.finish.empty()) record["finish"] = message.finish;
+  if (!message.calls.empty()) record["calls"] = message.calls;
   return line(record);
 }
 
@@ -132,8 +154,8 @@ std::string as_markdown(const Conversation& conversation) {
   std::string text;
   if (conversation.system()) text += concat("## System\n\n", *conversation.system(), "\n\n");
   for (const Message* message : conversation.path()) {
-    text += concat(message->role == Role::user ? "## Question" : "## Answer", "\n\n",
-                   message->content, "\n\n");
+    text += concat(heading(message->role), "\n\n", message->content, "\n\n");
+    if (!message->calls.empty()) text += concat("```json\n", message->calls, "\n```\n\n");
   }
   return text;
 }

@@ -8,20 +8,6 @@
 namespace lm::cli {
 namespace {
 
-Json calls_of(const Reply& reply) {
-  Json calls = Json::array();
-  for (const ToolCall& call : reply.calls) {
-    Json entry;
-    if (!call.id.empty()) entry["id"] = call.id;
-    entry["name"] = call.name;
-    const Result<Json> arguments = parse_json(closed_json(call.arguments));
-    entry["arguments"] = arguments.ok() ? arguments.value() : Json(nullptr);
-    entry["complete"] = call.complete;
-    calls.push_back(std::move(entry));
-  }
-  return calls;
-}
-
 // The answer, and after it a line of JSON for each call of a tool. Reasoning that is shown is
 // dimmed on a terminal, and stands between <think> and </think> elsewhere.
 class TextAnswer final : public Answer {
@@ -161,6 +147,20 @@ class JsonlAnswer final : public Answer {
 };
 
 }  // namespace
+
+Json calls_of(const Reply& reply) {
+  Json calls = Json::array();
+  for (const ToolCall& call : reply.calls) {
+    Json entry;
+    if (!call.id.empty()) entry["id"] = call.id;
+    entry["name"] = call.name;
+    const Result<Json> arguments = parse_json(closed_json(call.arguments));
+    entry["arguments"] = arguments.ok() ? arguments.value() : Json(nullptr);
+    entry["complete"] = call.complete;
+    calls.push_back(std::move(entry));
+  }
+  return calls;
+}
 
 void add_answer(Json& object, const AnswerHead& head, const AnswerEnd& end, bool timings) {
   object["text"] = end.reply.content;

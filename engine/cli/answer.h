@@ -48,6 +48,9 @@ class Answer {
   virtual void end(const AnswerEnd& end) = 0;
 };
 
+// [{"name": ..., "arguments": ..., "complete": ...}]: what was called, as far as it was written.
+Json calls_of(const Reply& reply);
+
 // The fields of --json; without `timings`, only what the same question and seed give again.
 void add_answer(Json& object, const AnswerHead& head, const AnswerEnd& end, bool timings);
 

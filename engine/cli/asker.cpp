@@ -49,7 +49,7 @@ Result<Asker> Asker::open(const Instance& instance, const GenerationOptions& opt
   Asker asker(instance, options);
   asker.sampling_ = LM_TRY(
       options.sampling.resolve(LM_TRY(sampling_defaults(instance.file())), *instance.tokenizer()));
-  if (options.grammar.compiled()) LM_TRY(asker.bind(options.grammar.compiled()));
+  if (options.grammar.compiled()) LM_TRY(asker.bind(options.grammar.compiled(), {}, {}));
   if (!options.raw) {
     asker.template_ = LM_TRY(find_chat_template(&instance.file(), options.chat_template));
   }
@@ -76,14 +76,20 @@ Terms Asker::terms() const {
 }
 
 Result<std::shared_ptr<const grammar::TokenGrammar>> Asker::bind(
-    const std::shared_ptr<const AnswerGrammar>& wanted) {
+    const std::shared_ptr<const AnswerGrammar>& wanted, const Preamble& preamble,
+    const std::vector<TokenId>& spelled) {
   for (const Bound& bound : bound_) {
-    if (bound.grammar == wanted) return bound.tokens;
+    if (bound.grammar == wanted && bound.preamble == preamble && bound.spelled == spelled) {
+      return bound.tokens;
+    }
   }
-  if (!vocabulary_) vocabulary_ = grammar_vocabulary(*instance_->tokenizer());
-  std::shared_ptr<const grammar::TokenGrammar> tokens = LM_TRY(wanted->bind(vocabulary_));
+  if (!vocabulary_ || spelled_ != spelled) {
+    vocabulary_ = grammar_vocabulary(*instance_->tokenizer(), spelled);
+    spelled_ = spelled;
+  }
+  std::shared_ptr<const grammar::TokenGrammar> tokens = LM_TRY(wanted->bind(vocabulary_, preamble));
   if (bound_.size() >= kMaxBound) bound_.erase(bound_.begin());
-  bound_.push_back({wanted, tokens});
+  bound_.push_back({wanted, preamble, spelled, tokens});
   return tokens;
 }
 
@@ -110,17 +116,30 @@ Status Asker::encode(const Json& messages, const Json& tools, Question& question
                "expected a prompt that is not empty: this model has no token that begins a text"};
 }
 
+// With --think on the form is that of the answer after the reasoning; else of all the text.
+Status Asker::hold_to_form(const std::shared_ptr<const AnswerGrammar>& form, Question& question) {
+  Request& request = question.request;
+  Preamble preamble;
+  if (question.format) {
+    preamble = preamble_of(*question.format, template_->source(), options_->think == Think::on);
+  }
+  if (preamble.empty()) {
+    question.format.reset();
+    request.spelled.clear();
+  } else {
+    question.format->tools = ToolSyntax::none;  // JSON is the answer, and no call
+  }
+  request.filter = make_grammar_filter(LM_TRY(bind(form, preamble, request.spelled)),
+                                       *instance_->tokenizer(), request.prompt);
+  return ok();
+}
+
 Result<Question> Asker::ask(const Json& messages, const Terms& terms) {
   Question question;
   LM_TRY(encode(messages, terms.tools, question));
   Request& request = question.request;
   request.sampling = terms.sampling;
-  if (terms.grammar) {
-    request.filter =
-        make_grammar_filter(LM_TRY(bind(terms.grammar)), *instance_->tokenizer(), request.prompt);
-    question.format.reset();  // the form is that of all the text
-    request.spelled.clear();
-  }
+  if (terms.grammar) LM_TRY(hold_to_form(terms.grammar, question));
   request.max_tokens = terms.max_tokens;
   request.overflow = options_->overflow;
   request.stop = terms.stop;

@@ -49,17 +49,23 @@ class Asker {
 
   Status encode(const Json& messages, const Json& tools, Question& question) const;
   Result<std::shared_ptr<const grammar::TokenGrammar>> bind(
-      const std::shared_ptr<const AnswerGrammar>& wanted);
+      const std::shared_ptr<const AnswerGrammar>& wanted, const Preamble& preamble,
+      const std::vector<TokenId>& spelled);
+  Status hold_to_form(const std::shared_ptr<const AnswerGrammar>& form, Question& question);
 
   const Instance* instance_;
   const GenerationOptions* options_;
   std::optional<ChatTemplate> template_;
   Json tools_ = nullptr;
   SamplingParams sampling_;
-  std::shared_ptr<const grammar::Vocabulary> vocabulary_;  // once a grammar was asked for
+  // Once a grammar was asked for; the tokens that are spelled in it.
+  std::shared_ptr<const grammar::Vocabulary> vocabulary_;
+  std::vector<TokenId> spelled_;
   // Grammars over this model's tokens: those that were asked for last.
   struct Bound {
     std::shared_ptr<const AnswerGrammar> grammar;
+    Preamble preamble;
+    std::vector<TokenId> spelled;
     std::shared_ptr<const grammar::TokenGrammar> tokens;
   };
   std::vector<Bound> bound_;

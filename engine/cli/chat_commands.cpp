@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "engine/chat/tree_view.h"
+#include "engine/cli/chat_messages.h"
 #include "engine/cli/chat_session.h"
 #include "engine/cli/external_editor.h"
 #include "engine/cli/terminal.h"
@@ -59,6 +60,9 @@ ChatSession::Next ChatSession::run(const chat::Input& input) {
       break;
     case Command::tree:
       tree();
+      break;
+    case Command::tool:
+      tool(input.text);
       break;
     case Command::save:
       save(input.text);
@@ -188,19 +192,40 @@ void ChatSession::show_position() {
   if (path.empty()) return screen_.notice("before the first message");
   if (path.size() > 2) screen_.notice(concat("(", path.size() - 2, " messages before)"));
   for (size_t i = path.size() - std::min<size_t>(path.size(), 2); i < path.size(); ++i) {
-    if (path[i]->role == chat::Role::user) {
-      screen_.notice(concat("> ", path[i]->content));
+    if (path[i]->role != chat::Role::assistant) {
+      screen_.notice(concat(path[i]->role == chat::Role::tool ? "tool: " : "> ", path[i]->content));
     } else {
       screen_.begin_answer();
       screen_.answer_text(path[i]->content);
       screen_.end_answer();
     }
   }
+  show_calls();
 }
 
 void ChatSession::tree() {
   if (record_.conversation().empty()) return screen_.notice("there are no messages yet");
   screen_.notice(chat::tree_text(record_.conversation(), screen_.columns() - 1));
+}
+
+// The calls of the current message that have no result yet.
+void ChatSession::show_calls() {
+  const std::vector<Json> open = open_calls(record_.conversation());
+  for (const Json& call : open) {
+    screen_.notice(concat("calls ", printable(call["name"].get_ref<const std::string&>(), 200), " ",
+                          dump_json(call["arguments"])));
+  }
+  if (!open.empty()) screen_.notice("/tool RESULT says what the first of them returned");
+}
+
+void ChatSession::tool(const std::string& result) {
+  const size_t n_open = open_calls(record_.conversation()).size();
+  if (n_open == 0) return screen_.notice("no tool was called that has no result yet");
+  if (!result.empty()) {
+    record_.say({.role = chat::Role::tool, .content = result});
+    if (n_open == 1) return answer();
+  }
+  show_calls();
 }
 
 void ChatSession::save(const std::string& path) {

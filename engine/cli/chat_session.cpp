@@ -10,6 +10,7 @@
 #include <new>
 #include <utility>
 
+#include "engine/cli/chat_messages.h"
 #include "engine/cli/generate.h"
 #include "engine/cli/model_options.h"
 #include "engine/cli/statistics.h"
@@ -202,26 +203,12 @@ void ChatSession::ask(std::string question) {
   answer();
 }
 
-Json ChatSession::messages() const {
-  Json list = Json::array();
-  const chat::Conversation& conversation = record_.conversation();
-  if (conversation.system()) {
-    list.push_back(Json{{"role", "system"}, {"content", *conversation.system()}});
-  }
-  for (const chat::Message* message : conversation.path()) {
-    Json& entry = list.emplace_back(
-        Json{{"role", chat::role_name(message->role)}, {"content", message->content}});
-    if (!message->reasoning.empty()) entry["reasoning_content"] = message->reasoning;
-  }
-  return list;
-}
-
-// Answers the current message, a question.
+// Answers the current message: a question, or the last result of the tools that were called.
 void ChatSession::answer() {
   const chat::Conversation& conversation = record_.conversation();
   const int question = conversation.current();
   const int unanswered = conversation.find(question)->parent;
-  Result<Question> asked = asker_->ask(messages());
+  Result<Question> asked = asker_->ask(chat_messages(conversation));
   if (!asked.ok()) {
     screen_.problem(asked.error());
     record_.go_to(unanswered);
@@ -247,7 +234,8 @@ void ChatSession::answer() {
   if (stopped) context_.signals.forget();
   if (pending_signal() != 0) status_ = exit_status_of_signal(pending_signal());
   const Reply& reply = end.reply;
-  if (reply.content.empty() && reply.reasoning.empty() && end.finish != Finish::stop) {
+  const bool is_empty = reply.content.empty() && reply.reasoning.empty() && reply.calls.empty();
+  if (is_empty && end.finish != Finish::stop) {
     record_.go_to(unanswered);
     if (stopped) screen_.notice("stopped before the answer began");
     return;
@@ -255,7 +243,9 @@ void ChatSession::answer() {
   record_.say({.role = chat::Role::assistant,
                .content = reply.content,
                .reasoning = reply.reasoning,
-               .finish = std::string(finish_name(end.finish))});
+               .finish = std::string(finish_name(end.finish)),
+               .calls = reply.calls.empty() ? "" : dump_json(calls_of(reply))});
+  show_calls();
   show_status(end);
 }
 

@@ -32,7 +32,7 @@ class ChatSession {
   Next handle(const std::string& line);
   void ask(std::string question);
   void answer();
-  Json messages() const;
+  void show_calls();
   void show_status(const AnswerEnd& end);
 
   // chat_commands.cpp: everything that begins with a slash
@@ -45,6 +45,7 @@ class ChatSession {
   void branch(const std::string& number);
   void go_to(const std::string& number);
   void tree();
+  void tool(const std::string& result);
   void save(const std::string& path);
   void load(const std::string& name);
   void set(const std::string& assignment);

@@ -81,7 +81,8 @@ void GenerationOptions::declare_answer(Options& options) {
         return ok();
       },
       "reasoning before the answer: on (shown), off (asks the model for none), hide (default: "
-      "shown on a terminal, not in a pipe; --json has it apart)");
+      "shown on a terminal, not in a pipe; --json has it apart). With a form for the answer, on "
+      "lets reasoning come before it");
   options.setting();
   grammar.declare(options);
   draft.declare(options);

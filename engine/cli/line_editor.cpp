@@ -12,6 +12,7 @@
 
 #include "engine/cli/key_reader.h"
 #include "engine/cli/output.h"
+#include "engine/cli/terminal.h"
 #include "engine/core/utf8.h"
 
 namespace lm::cli {
@@ -55,6 +56,7 @@ struct LineEditor::Impl {
 
   bool start();
   void bind_keys();
+  void set_paste_mode(bool on);
   void suspend();
   void follow_resizing();
 
@@ -130,13 +132,18 @@ void LineEditor::Impl::bind_keys() {
   for (const auto& [keys_, function] : kBindings) el_wset(edit, EL_BIND, keys_, function, nullptr);
 }
 
+// Pasted text comes between marks.
+void LineEditor::Impl::set_paste_mode(bool on) {
+  if (terminal_is_clever()) screen.write(on ? kPasteModeOn : kPasteModeOff);
+}
+
 // As a shell's job: the terminal is the shell's until we come back.
 void LineEditor::Impl::suspend() {
-  screen.write(kPasteModeOff);
+  set_paste_mode(false);
   el_wset(edit, EL_PREP_TERM, 0);
   (void)raise(SIGTSTP);
   el_wset(edit, EL_PREP_TERM, 1);
-  screen.write(kPasteModeOn);
+  set_paste_mode(true);
   el_wset(edit, EL_REFRESH);
 }
 
@@ -212,11 +219,11 @@ TypedLine LineEditor::read(std::string_view prompt) {
   self.interrupted = false;
   self.keys.restart();
   self.follow_resizing();
-  self.screen.write(kPasteModeOn);
+  self.set_paste_mode(true);
   el_wset(self.edit, EL_PREP_TERM, 1);  // before the prompt is seen: no key goes astray
   int n = 0;
   const wchar_t* line = el_wgets(self.edit, &n);
-  self.screen.write(kPasteModeOff);
+  self.set_paste_mode(false);
   if (line != nullptr && n > 0) {
     std::string text = from_wide({line, size_t(n)});
     if (text.ends_with('\n')) text.pop_back();

@@ -41,11 +41,14 @@ bool stderr_is_terminal() {
   return isatty(STDERR_FILENO) == 1;
 }
 
+bool terminal_is_clever() {
+  const char* term = std::getenv("TERM");
+  return term != nullptr && *term != '\0' && std::string_view(term) != "dumb";
+}
+
 bool may_style(const Output& out) {
   const char* no_color = std::getenv("NO_COLOR");
-  const char* term = std::getenv("TERM");
-  return (no_color == nullptr || *no_color == '\0') && term != nullptr &&
-         std::string_view(term) != "dumb" && out.is_terminal();
+  return (no_color == nullptr || *no_color == '\0') && terminal_is_clever() && out.is_terminal();
 }
 
 std::string terminal_safe(std::string_view text) {

@@ -13,8 +13,11 @@ void warn(std::string_view message);
 
 bool stderr_is_terminal();
 
+// $TERM names a terminal that does more than print.
+bool terminal_is_clever();
+
 class Output;
-// Whether colours and cursor control may go there: a terminal that knows them, no $NO_COLOR.
+// Whether colours and cursor control may go there: a clever terminal, no $NO_COLOR.
 bool may_style(const Output& out);
 
 // `text` with the control characters that could drive a terminal taken out ('\n' and '\t' stay).

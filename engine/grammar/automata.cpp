@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <deque>
+#include <string>
 #include <unordered_map>
 
 #include "engine/grammar/limits.h"
@@ -273,6 +274,34 @@ bool accepts(const Dfa& dfa, std::u32string_view text) {
     if (state < 0) return false;
   }
   return dfa.states[size_t(state)].accepts;
+}
+
+Dfa up_to(std::u32string_view mark, uint32_t last_symbol) {
+  // The longest beginning of the mark that seen + symbol ends with.
+  const auto next = [&](size_t seen, char32_t symbol) {
+    std::u32string text(mark.substr(0, seen));
+    text += symbol;
+    size_t length = text.size();
+    while (!mark.starts_with(std::u32string_view(text).substr(text.size() - length))) --length;
+    return uint32_t(length);
+  };
+  std::u32string symbols(mark);
+  std::sort(symbols.begin(), symbols.end());
+  symbols.erase(std::unique(symbols.begin(), symbols.end()), symbols.end());
+  Dfa dfa;
+  dfa.states.resize(mark.size() + 1);
+  for (size_t seen = 0; seen < mark.size(); ++seen) {
+    std::vector<Edge>& edges = dfa.states[seen].edges;
+    uint32_t first = 0;
+    for (const char32_t symbol : symbols) {
+      if (first < symbol) edges.push_back({first, uint32_t(symbol) - 1, 0});
+      edges.push_back({uint32_t(symbol), uint32_t(symbol), next(seen, symbol)});
+      first = uint32_t(symbol) + 1;
+    }
+    if (first <= last_symbol) edges.push_back({first, last_symbol, 0});
+  }
+  dfa.states.back().accepts = true;
+  return dfa;
 }
 
 }  // namespace lm::grammar

@@ -83,5 +83,8 @@ Dfa complement(const Dfa& dfa, uint32_t last_symbol);
 Dfa trim(const Dfa& dfa);
 bool accepts_nothing(const Dfa& trimmed);
 bool accepts(const Dfa& dfa, std::u32string_view text);
+// Every string over [0, last_symbol] that ends with `mark`, which is not empty, and has it nowhere
+// else. (The automaton of Knuth, Morris and Pratt, 1977.)
+Dfa up_to(std::u32string_view mark, uint32_t last_symbol);
 
 }  // namespace lm::grammar

@@ -99,6 +99,16 @@ ExprId Grammar::rule(RuleId rule) {
   return add(e);
 }
 
+// Calls of the first rule, which a recursive one has, mean what it was.
+void Grammar::begin_with(ExprId before) {
+  const RuleId rest = add_rule(rules_[0].name + " after its beginning");
+  for (Expr& e : exprs_) {
+    if (e.kind == Expr::Kind::rule && e.index == 0) e.index = rest;
+  }
+  define(rest, rules_[0].body);
+  rules_[0].body = sequence({before, rule(rest)});
+}
+
 Status Grammar::check_size() const {
   if (exprs_.size() <= kMaxNodes && children_.size() <= 4 * kMaxNodes &&
       payload_ <= 8 * kMaxNodes && rules_.size() <= kMaxRules) {

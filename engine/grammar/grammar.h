@@ -59,6 +59,8 @@ class Grammar {
   RuleId add_rule(std::string name);
   void define(RuleId rule, ExprId body);
   ExprId rule(RuleId rule);
+  // From now on every text begins with `before`; the first rule is defined.
+  void begin_with(ExprId before);
 
   // unsupported when it has grown past the limits.
   Status check_size() const;

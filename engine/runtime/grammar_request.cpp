@@ -33,13 +33,15 @@ std::string text_of(const Tokenizer& tokenizer, TokenId id) {
 
 }  // namespace
 
-std::shared_ptr<const grammar::Vocabulary> grammar_vocabulary(const Tokenizer& tokenizer) {
+std::shared_ptr<const grammar::Vocabulary> grammar_vocabulary(const Tokenizer& tokenizer,
+                                                              std::span<const TokenId> spelled) {
   std::vector<std::string> pieces;
   std::vector<TokenId> ends;
   for (TokenId id = 0; id < tokenizer.size(); ++id) {
     pieces.push_back(text_of(tokenizer, id));
     if (tokenizer.is_end(id)) ends.push_back(id);
   }
+  for (const TokenId id : spelled) pieces[size_t(id)] = tokenizer.text(id);
   return std::make_shared<grammar::Vocabulary>(std::move(pieces), std::move(ends),
                                                tokenizer.has_space_prefix());
 }
@@ -60,8 +62,14 @@ Result<AnswerGrammar> AnswerGrammar::from_json_schema(std::string_view text) {
 }
 
 Result<std::shared_ptr<const grammar::TokenGrammar>> AnswerGrammar::bind(
-    std::shared_ptr<const grammar::Vocabulary> vocabulary) const {
+    std::shared_ptr<const grammar::Vocabulary> vocabulary, const Preamble& preamble) const {
   const grammar::CharSet& spellable = vocabulary->trie().spellable();
+  if (!preamble.empty()) {
+    grammar::Grammar whole = rules_;
+    begin_with(whole, preamble);
+    return grammar::TokenGrammar::create(LM_TRY(grammar::Automaton::compile(whole, spellable)),
+                                         std::move(vocabulary));
+  }
   const bool everything = spellable.ranges() == grammar::CharSet::all().ranges();
   grammar::Automaton automaton =
       everything ? automaton_ : LM_TRY(grammar::Automaton::compile(rules_, spellable));

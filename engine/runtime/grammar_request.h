@@ -2,6 +2,7 @@
 // its text to the filter of a request.
 #pragma once
 #include <memory>
+#include <span>
 #include <string_view>
 
 #include "engine/core/result.h"
@@ -10,6 +11,7 @@
 #include "engine/grammar/limits.h"
 #include "engine/grammar/token_grammar.h"
 #include "engine/grammar/vocabulary.h"
+#include "engine/runtime/preamble.h"
 #include "engine/sample/token_filter.h"
 #include "engine/text/tokenizer.h"
 
@@ -18,7 +20,9 @@ namespace lm {
 inline constexpr uint64_t kMaxGrammarBytes = grammar::kMaxTextBytes;
 
 // What a grammar must know of a model; made once and shared by all requests.
-std::shared_ptr<const grammar::Vocabulary> grammar_vocabulary(const Tokenizer& tokenizer);
+// spelled: control tokens that count as their names (see Request::spelled).
+std::shared_ptr<const grammar::Vocabulary> grammar_vocabulary(
+    const Tokenizer& tokenizer, std::span<const TokenId> spelled = {});
 
 // A grammar that was found good before any model is known: not empty, not too large.
 class AnswerGrammar {
@@ -26,10 +30,10 @@ class AnswerGrammar {
   static Result<AnswerGrammar> from_gbnf(std::string_view text);
   static Result<AnswerGrammar> from_json_schema(std::string_view text);
 
-  // The same over a model's tokens: any number of requests share it. unsupported when the
-  // vocabulary cannot spell any of its texts.
+  // The same over a model's tokens, after a preamble: any number of requests share it. unsupported
+  // when the vocabulary cannot spell any of its texts.
   Result<std::shared_ptr<const grammar::TokenGrammar>> bind(
-      std::shared_ptr<const grammar::Vocabulary> vocabulary) const;
+      std::shared_ptr<const grammar::Vocabulary> vocabulary, const Preamble& preamble = {}) const;
 
  private:
   AnswerGrammar(grammar::Grammar rules, grammar::Automaton automaton);

@@ -1,8 +1,5 @@
 // --prompts: many prompts, a line of results for each, whatever happens on the way.
-#include <fcntl.h>
 #include <signal.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <fstream>
@@ -53,29 +50,6 @@ std::string many_prompts(int n) {
 size_t count_lines(const std::string& text) {
   return size_t(std::count(text.begin(), text.end(), '\n'));
 }
-
-// A pipe with a name: its writer decides when there is more.
-class Fifo {
- public:
-  explicit Fifo(const std::string& path) {
-    REQUIRE(mkfifo(path.c_str(), 0600) == 0);
-    fd_ = open(path.c_str(), O_RDWR | O_CLOEXEC);
-    REQUIRE(fd_ >= 0);
-  }
-  ~Fifo() { end(); }
-  Fifo(const Fifo&) = delete;
-  Fifo& operator=(const Fifo&) = delete;
-  void write(std::string_view text) {
-    REQUIRE(::write(fd_, text.data(), text.size()) == ssize_t(text.size()));
-  }
-  void end() {
-    if (fd_ >= 0) close(fd_);
-    fd_ = -1;
-  }
-
- private:
-  int fd_ = -1;
-};
 
 TEST_CASE("batch: every line has its result, in order, as it would be alone") {
   const Folder file;
@@ -288,6 +262,7 @@ TEST_CASE("batch: a file of other results is refused and left alone") {
 TEST_CASE("batch: two runs don't write to one file") {
   const Folder file;
   Fifo fifo(file.path("fifo"));
+  fifo.open();
   Process first(setup_for(batch(file.path("fifo"), {"--resume", file.path("out.jsonl")})));
   fifo.write("\"x\"\n");
   while (!std::filesystem::exists(file.path("out.jsonl")) || file.read("out.jsonl").empty()) {
@@ -304,6 +279,7 @@ TEST_CASE("batch: two runs don't write to one file") {
 TEST_CASE("batch: a pipe is answered as it comes") {
   const Folder file;
   Fifo fifo(file.path("fifo"));
+  fifo.open();
   Process process(setup_for(batch(file.path("fifo"))));
   fifo.write("\"x\"\n");
   CHECK(process.wait_for_output("\"line\":1,"));

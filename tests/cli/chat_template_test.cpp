@@ -1,8 +1,10 @@
 // Chat templates through the real program: llm render, and the prompt that llm -p makes of one.
+#include <algorithm>
 #include <fstream>
 
 #include "engine/core/file.h"
 #include "engine/core/json.h"
+#include "tests/cli/marked_model.h"
 #include "tests/cli/process.h"
 #include "tests/reference/tiny_model.h"
 
@@ -141,6 +143,51 @@ TEST_CASE("tools: the template sees them") {
   CHECK(without == count_tokens(models, "<s>none"));
   CHECK(with == count_tokens(models, "<s>a_long_name"));
   CHECK(run_llm({"-m", models.model, "-p", "x", "--tools", "/no/such"}).status == 3);
+}
+
+TEST_CASE("reasoning: with --think on it comes before the form, without it there is none") {
+  const Models models;
+  const std::string schema = models.file("s.json", R"({"enum":["yes","no"]})");
+  const auto ask = [&](const Marked& model, std::vector<std::string> args) {
+    args.insert(args.end(), {"-m", model.path, "-p", "x", "--json", "--json-schema", schema,
+                             "--seed", "3", "-n", "200", "--logit-bias", model.bias()});
+    const Finished run = run_llm(std::move(args));
+    INFO(run.err);
+    REQUIRE(run.status == 0);
+    return require_ok(parse_json(run.out));
+  };
+  const auto is_answer = [](const Json& text) { return text == "\"yes\"" || text == "\"no\""; };
+  const std::string open_block = "{{ messages[0].content }}<think>\n";
+  for (const char* end : {"</think>", "hm</think>", "so</think>\n\n"}) {
+    const Marked model(open_block, {end});
+    const Json thought = ask(model, {"--think", "on"});
+    CHECK(thought["finish"] == "stop");
+    CHECK(is_answer(thought["text"]));
+    CHECK(thought.contains("reasoning") == (end[0] != '<'));
+    const Json whole = ask(model, {});
+    CHECK(is_answer(whole["text"]));
+    CHECK_FALSE(whole.contains("reasoning"));
+  }
+  // The model opens the block itself, or does without.
+  const std::string closes = "{{ messages[0].content }}{# </think> #}";
+  const Json own = ask(Marked(closes, {"<think>why not</think>"}), {"--think", "on"});
+  CHECK(own["reasoning"] == "why not");
+  CHECK(is_answer(own["text"]));
+  const Json without = ask(Marked(closes, {"\"yes\""}), {"--think", "on"});
+  CHECK_FALSE(without.contains("reasoning"));
+  CHECK(without["text"] == "\"yes\"");
+  // A model without such blocks has nothing before its answer.
+  CHECK(is_answer(ask(Marked("{{ messages[0].content }}", {"zzz"}), {"--think", "on"})["text"]));
+  // A limit that ends the reasoning is reported; there is no answer then.
+  const Json cut = ask(Marked(open_block, {"on and on"}), {"--think", "on"});
+  CHECK(cut["finish"] == "length");
+  CHECK(cut["text"] == "");
+  // gpt-oss: the header of the answer is part of the reply.
+  const std::string harmony = "{# <|channel|> <|message|> #}<|start|>assistant";
+  const Marked oss(harmony, {"<|channel|>analysis<|message|>hm<|end|><|start|>assistant"});
+  const Json channels = ask(oss, {});
+  CHECK(channels["reasoning"] == "hm");
+  CHECK(is_answer(channels["text"]));
 }
 
 }  // namespace

@@ -8,69 +8,12 @@
 
 #include "engine/chat/transcript.h"
 #include "engine/core/file.h"
+#include "tests/cli/chat_home.h"
+#include "tests/cli/marked_model.h"
 #include "tests/cli/process.h"
-#include "tests/reference/tiny_model.h"
 
 namespace lm::test {
 namespace {
-
-constexpr std::string_view kPrompt = "\x1b[?2004h> ";  // ready for a line
-constexpr std::string_view kTemplate =
-    "{% for m in messages %}[{{ m.role }}]{{ m.content }}{% endfor %}[assistant]";
-
-// A folder for everything that a chat keeps, and a model with a chat template.
-struct Home {
-  TempDir folder;
-  std::string model = (folder.path() / "chat.gguf").string();
-
-  Home() {
-    TinyModel tiny = tiny_model("llama");
-    tiny.n_ctx = 100'000;
-    TinyFile file = write_tiny_model(tiny);
-    file.writer.set_str("tokenizer.chat_template", kTemplate);
-    require_ok(file.save(model));
-  }
-  std::filesystem::path chats() const { return folder.path() / "llm" / "chats"; }
-  Setup setup(std::vector<std::string> args = {}) const {
-    Setup setup;
-    setup.args = {"chat", "-m", model, "--ctx", "600", "--seed", "1", "--no-disk-cache"};
-    setup.args.insert(setup.args.end(), args.begin(), args.end());
-    setup.in = setup.out = setup.err = Stream::terminal();
-    setup.env = {"XDG_DATA_HOME=" + folder.path().string(), "TERM=xterm-256color",
-                 "HOME=" + folder.path().string()};
-    return setup;
-  }
-  // The only conversation that is kept.
-  chat::Conversation kept() const {
-    std::vector<std::filesystem::path> files;
-    for (const auto& entry : std::filesystem::directory_iterator(chats())) {
-      files.push_back(entry.path());
-    }
-    REQUIRE(files.size() == 1);
-    const std::string text = require_ok(read_file(files[0], 1 << 20));
-    chat::Transcript transcript = require_ok(chat::read_transcript(text));
-    CHECK(transcript.damaged_lines == 0);
-    return transcript.conversation;
-  }
-};
-
-std::vector<std::string> questions(const chat::Conversation& conversation) {
-  std::vector<std::string> texts;
-  for (const chat::Message* message : conversation.path()) {
-    if (message->role == chat::Role::user) texts.push_back(message->content);
-  }
-  return texts;
-}
-
-void ask(Process& chat, std::string_view text) {
-  REQUIRE(chat.expect(kPrompt));
-  chat.type(std::string(text) + "\r");
-}
-
-void leave(Process& chat) {
-  ask(chat, "/quit");
-  CHECK(chat.finish().status == 0);
-}
 
 TEST_CASE("chat: asks, answers, keeps, and leaves by Ctrl-D") {
   const Home home;
@@ -87,6 +30,10 @@ TEST_CASE("chat: asks, answers, keeps, and leaves by Ctrl-D") {
   struct stat info {};
   REQUIRE(stat(home.chats().c_str(), &info) == 0);
   CHECK((info.st_mode & 0777) == 0700);
+  for (const auto& entry : std::filesystem::directory_iterator(home.chats())) {
+    REQUIRE(stat(entry.path().c_str(), &info) == 0);
+    CHECK((info.st_mode & 0777) == 0600);
+  }
 }
 
 TEST_CASE("chat: typing is edited: backspace, arrows, words, history, UTF-8") {
@@ -237,6 +184,41 @@ TEST_CASE("chat: commands say what they did, and what they can't do") {
   says("/model " + home.model, "now answering");
   leave(chat);
   CHECK(require_ok(read_file(saved, 1 << 20)).find("Be brief.") != std::string::npos);
+}
+
+TEST_CASE("chat: a call of a tool is shown, and /tool gives its result") {
+  Home home;
+  const Marked model(
+      "{% for m in messages %}[{{ m.role }}{{ m.tool_call_id if m.tool_call_id }}]{{ m.content }}"
+      "{% for c in m.tool_calls or [] %}{{ c.id }}{{ c.function.name }}"
+      "{{ c.function.arguments|tojson }}{% endfor %}{% endfor %}"
+      "{{ tools[0].name }}{# <tool_call> #}",
+      {R"(<tool_call>{"name":"add","arguments":{"a":[1,2]}}</tool_call>)"});
+  home.model = model.path;
+  const std::string tools = write_file(home.folder, "tools.json", R"([{"name":"add"}])");
+  Process chat(home.setup({"-n", "1", "--tools", tools, "--logit-bias", model.bias()}));
+  ask(chat, "/tool 3");
+  REQUIRE(chat.expect("no tool was called"));
+  ask(chat, "one and two?");
+  REQUIRE(chat.expect("calls add {\"a\":[1,2]}"));
+  REQUIRE(chat.expect("/tool RESULT"));
+  ask(chat, "/tool");
+  REQUIRE(chat.expect("calls add"));
+  ask(chat, "/tool 3");
+  REQUIRE(chat.expect("calls add"));
+  REQUIRE(chat.expect("tokens/s"));
+  ask(chat, "/tree");
+  REQUIRE(chat.expect("tool: 3"));
+  ask(chat, "/undo");
+  REQUIRE(chat.expect("took back: one and two?"));
+  ask(chat, "/goto 2");
+  REQUIRE(chat.expect("calls add"));
+  leave(chat);
+  const chat::Conversation kept = home.kept();
+  REQUIRE(kept.messages().size() == 4);
+  CHECK(kept.messages()[1].calls == R"([{"name":"add","arguments":{"a":[1,2]},"complete":true}])");
+  CHECK(kept.messages()[2].role == chat::Role::tool);
+  CHECK(kept.messages()[2].content == "3");
 }
 
 TEST_CASE("chat: a file goes before the next question, an editor changes the last one") {

@@ -19,12 +19,6 @@ std::string read_all(const std::string& path) {
   return require_ok(read_file(path, 64u << 20));
 }
 
-std::string write_file(const TempDir& folder, std::string_view name, std::string_view bytes) {
-  const std::filesystem::path path = folder.path() / name;
-  std::ofstream(path, std::ios::binary) << bytes;
-  return path.string();
-}
-
 // What a command that met a bad file looks like: refused in one line, or (inspect) answered.
 void check_bounded(const Finished& finished) {
   INFO(finished.err);

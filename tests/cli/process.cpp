@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <sys/ioctl.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <termios.h>
 #include <unistd.h>
@@ -14,6 +15,7 @@
 #include <array>
 #include <cerrno>
 #include <chrono>
+#include <fstream>
 #include <sstream>
 
 #include "engine/core/utf8.h"
@@ -90,8 +92,13 @@ std::vector<std::string> environment_with(const std::vector<std::string>& extra)
     if (!ours) env.emplace_back(text);
   }
   static const TempDir home;  // what is kept for a user must not be kept for this one
-  env.push_back("HOME=" + home.path().native());
-  env.insert(env.end(), extra.begin(), extra.end());
+  const auto set = [&env](const std::string& entry) {
+    const std::string name = entry.substr(0, entry.find('=') + 1);
+    std::erase_if(env, [&](const std::string& other) { return other.starts_with(name); });
+    env.push_back(entry);
+  };
+  set("HOME=" + home.path().native());
+  for (const std::string& entry : extra) set(entry);
   return env;
 }
 
@@ -298,6 +305,18 @@ void Process::send(int signal_number) {
   REQUIRE(kill(pid_, signal_number) == 0);
 }
 
+uint64_t Process::processor_ticks() const {
+  std::ifstream stat("/proc/" + std::to_string(pid_) + "/stat");
+  std::string text;
+  std::getline(stat, text);
+  std::istringstream fields(text.substr(text.rfind(')') + 1));  // after the name: see proc(5)
+  std::string skipped;
+  for (int i = 3; i < 14; ++i) fields >> skipped;
+  uint64_t user = 0, system = 0;
+  fields >> user >> system;
+  return user + system;
+}
+
 bool Process::exited() {
   int status = 0;
   rusage usage{};
@@ -346,6 +365,35 @@ bool is_one_error(const Finished& finished) {
     return static_cast<unsigned char>(c) < 0x20 && c != '\n';
   });
   return shape && harmless && utf8::is_valid(err);
+}
+
+std::string write_file(const TempDir& folder, std::string_view name, std::string_view bytes) {
+  const std::filesystem::path path = folder.path() / name;
+  std::ofstream(path, std::ios::binary) << bytes;
+  return path.string();
+}
+
+Fifo::Fifo(const std::string& path) : path_(path) {
+  REQUIRE(mkfifo(path.c_str(), 0600) == 0);
+}
+
+void Fifo::open_to_reader() {
+  fd_ = ::open(path_.c_str(), O_WRONLY | O_CLOEXEC);
+  REQUIRE(fd_ >= 0);
+}
+
+void Fifo::open() {
+  fd_ = ::open(path_.c_str(), O_RDWR | O_CLOEXEC);
+  REQUIRE(fd_ >= 0);
+}
+
+void Fifo::write(std::string_view text) {
+  REQUIRE(::write(fd_, text.data(), text.size()) == ssize_t(text.size()));
+}
+
+void Fifo::end() {
+  if (fd_ >= 0) close(fd_);
+  fd_ = -1;
 }
 
 std::vector<Json> json_lines(const std::string& text) {

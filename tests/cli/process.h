@@ -68,7 +68,8 @@ class Process {
   void let_output_fill();                      // does not read until stdout's pipe takes no more
   int exit_status_unread();                    // waits for the end without reading
   void send(int signal_number);
-  Finished finish();  // reads to the end and waits
+  uint64_t processor_ticks() const;  // that it has used, of all its threads
+  Finished finish();                 // reads to the end and waits
 
  private:
   void start_child(const int (&child)[3]);
@@ -104,6 +105,27 @@ Finished run_llm(std::vector<std::string> args, Stream in = Stream::null());
 
 // One line "llm: ..." and at most a second, indented one; nothing that could drive a terminal.
 bool is_one_error(const Finished& finished);
+
+// Writes folder/name and returns its path.
+std::string write_file(const TempDir& folder, std::string_view name, std::string_view bytes);
+
+// A pipe with a name: its writer decides when there is more.
+class Fifo {
+ public:
+  explicit Fifo(const std::string& path);
+  ~Fifo() { end(); }
+  Fifo(const Fifo&) = delete;
+  Fifo& operator=(const Fifo&) = delete;
+
+  void open_to_reader();  // returns when somebody has opened it for reading
+  void open();            // or at once
+  void write(std::string_view text);
+  void end();
+
+ private:
+  std::string path_;
+  int fd_ = -1;
+};
 
 // The values of a text that has one in JSON on each line.
 std::vector<Json> json_lines(const std::string& text);

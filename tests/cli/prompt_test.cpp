@@ -29,12 +29,6 @@ bool same(const Json& a, const Json& b) {
   return a["text"] == b["text"] && a["prompt_tokens"] == b["prompt_tokens"];
 }
 
-std::string write_file(const TempDir& folder, std::string_view name, std::string_view text) {
-  const std::filesystem::path path = folder.path() / name;
-  std::ofstream(path, std::ios::binary) << text;
-  return path.string();
-}
-
 }  // namespace
 
 TEST_CASE("prompt: -p, -f, a pipe, a file, and the word run are the same prompt") {

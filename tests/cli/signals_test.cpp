@@ -57,17 +57,51 @@ TEST_CASE("signals: --jsonl ends with an event") {
   CHECK(last_line(finished.out)["finish"] == "cancelled");
 }
 
+TEST_CASE("signals: before anything is loaded, while a file is read") {
+  const TempDir folder;
+  for (const auto& [signal_number, status] : {std::pair(SIGINT, 130), std::pair(SIGTERM, 143)}) {
+    for (const char* option : {"-f", "--json-schema", "--prompts"}) {
+      INFO(option);
+      const std::string path = (folder.path() / (option + std::to_string(status))).string();
+      Fifo file(path);
+      Setup setup;
+      setup.args = {"-m", long_model_path(), option, path};
+      if (option == std::string("--json-schema")) setup.args.insert(setup.args.end(), {"-p", "x"});
+      Process process(std::move(setup));
+      file.open_to_reader();
+      process.send(signal_number);
+      const Finished finished = process.finish();
+      CHECK(finished.status == status);
+      CHECK(finished.out.empty());
+      CHECK(finished.err.empty());
+    }
+  }
+}
+
 TEST_CASE("signals: while the prompt is read by the model") {
   std::string words;
   for (int i = 0; i < 6000; ++i) words += "and on ";
+  for (const auto& [signal_number, status] : {std::pair(SIGINT, 130), std::pair(SIGTERM, 143)}) {
+    Setup setup = endless({"--jsonl"});
+    setup.in = Stream::bytes(words);
+    Process process(std::move(setup));
+    CHECK(process.wait_for_output("\"start\""));
+    process.send(signal_number);
+    const Finished finished = process.finish();
+    CHECK(finished.status == status);
+    CHECK(last_line(finished.out)["finish"] == "cancelled");
+  }
+}
+
+TEST_CASE("signals: a second one ends the program at once") {
   Setup setup = endless({"--jsonl"});
-  setup.in = Stream::bytes(words);
   Process process(std::move(setup));
-  CHECK(process.wait_for_output("\"start\""));
+  CHECK(process.wait_for_output("\"token\""));
+  process.let_output_fill();  // the first one would wait a moment for a reader
   process.send(SIGINT);
-  const Finished finished = process.finish();
-  CHECK(finished.status == 130);
-  CHECK(last_line(finished.out)["finish"] == "cancelled");
+  process.send(SIGTERM);
+  const int status = process.exit_status_unread();
+  CHECK((status == 130 || status == 143));
 }
 
 TEST_CASE("signals: while stdin is awaited") {
@@ -83,13 +117,16 @@ TEST_CASE("signals: while stdin is awaited") {
 }
 
 TEST_CASE("signals: at any moment of the start and the load") {
-  for (int step = 0; step < 25; ++step) {
+  for (int step = 0; step < 30; ++step) {
+    const auto [signal_number, ends] =
+        step % 2 == 0 ? std::pair(SIGINT, 130) : std::pair(SIGTERM, 143);
     Process process(endless({"-n", "2"}));
     process.pump(step * 0.0005);
-    process.send(SIGINT);
+    process.send(signal_number);
     const int status = process.finish().status;
     INFO(step);
-    CHECK((status == 130 || status == 0 || status == -SIGINT));  // -SIGINT: before main() began
+    // The last: before main() began.
+    CHECK((status == ends || status == 0 || status == -signal_number));
   }
 }
 

@@ -106,6 +106,31 @@ TEST_CASE("gbnf: every beginning of a text can begin a text, and no other byte c
   }
 }
 
+TEST_CASE("automata: up to a mark") {
+  const std::u32string alphabet = U"abx";
+  Random random(5);
+  for (const std::u32string mark : {U"a", U"ab", U"aa", U"aba", U"aabaa", U"abxab"}) {
+    const grammar::Dfa dfa = grammar::up_to(mark, 0x10FFFF);
+    CHECK(grammar::accepts(dfa, mark));
+    for (int i = 0; i < 400; ++i) {
+      std::u32string text;
+      for (uint64_t n = random.below(12); n > 0; --n) text += alphabet[random.below(3)];
+      const size_t found = text.find(mark);
+      CHECK(grammar::accepts(dfa, text) ==
+            (found != std::u32string::npos && found + mark.size() == text.size()));
+    }
+  }
+}
+
+TEST_CASE("gbnf: a grammar that begins with something else still calls itself") {
+  grammar::Grammar rules = require_ok(grammar::parse_gbnf("root ::= \"(\" root? \")\""));
+  rules.begin_with(rules.text("> "));
+  Follower follower(require_ok(grammar::Automaton::compile(rules)));
+  CHECK(follower.matches("> (())"));
+  CHECK_FALSE(follower.matches("(())"));
+  CHECK_FALSE(follower.matches("> (> ())"));
+}
+
 TEST_CASE("gbnf: mistakes are one line that says where") {
   const auto says = [](std::string_view source, std::string_view what) {
     const std::string message = error_of(source);
