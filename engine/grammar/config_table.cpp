@@ -143,6 +143,36 @@ ConfigId ConfigTable::after_return(StackId stack) {
   return config;
 }
 
+// What a string takes: each byte leads back to where it was, or to one byte further.
+bool ConfigTable::reads_all(ConfigId from, const std::array<uint64_t, 2>& bytes, size_t length) {
+  for (size_t i = 0; i < length; ++i) {
+    const Run& there = run(from);
+    if ((bytes[0] & ~there.bytes[0]) != 0 || (bytes[1] & ~there.bytes[1]) != 0) return false;
+    if (there.to == from) return true;
+    from = there.to;
+  }
+  return true;
+}
+
+const ConfigTable::Run& ConfigTable::run(ConfigId from) {
+  const auto [entry, added] = runs_.try_emplace(from);
+  Run& run = entry->second;
+  if (!added) return run;
+  std::array<ConfigId, 128> to;
+  for (size_t byte = 0; byte < to.size(); ++byte) to[byte] = step(from, uint8_t(byte));
+  // The usual one, by majority vote (Boyer, Moore 1981): where there is none, any will do.
+  size_t votes = 0;
+  for (const ConfigId config : to) {
+    if (votes == 0) run.to = config;
+    votes += config == run.to ? 1 : size_t(-1);
+  }
+  if (run.to == kDead || ends(run.to)) return run;
+  for (size_t byte = 0; byte < to.size(); ++byte) {
+    if (to[byte] == run.to) run.bytes[byte / 64] |= uint64_t{1} << (byte % 64);
+  }
+  return run;
+}
+
 ConfigId ConfigTable::adopt(const ConfigTable& other, ConfigId from) {
   std::vector<StateId> path;
   for (Thread thread : other.threads(from)) {
@@ -162,7 +192,8 @@ size_t ConfigTable::bytes() const {
   constexpr size_t kMapEntry = 48;  // a node of a hash map, its bucket and the allocator's share
   return steps_.capacity() * sizeof(ConfigId) + threads_.capacity() * sizeof(Thread) +
          configs_.capacity() * (sizeof(Config) + kMapEntry) +
-         frames_.capacity() * (sizeof(Frame) + 2 * kMapEntry);
+         frames_.capacity() * (sizeof(Frame) + 2 * kMapEntry) +
+         runs_.size() * (sizeof(Run) + kMapEntry);
 }
 
 }  // namespace lm::grammar

@@ -48,6 +48,10 @@ class ConfigTable {
   // Some reading is at its end: has returned from the bottom.
   bool ends(ConfigId config) const { return configs_[config].ends; }
 
+  // Whether every text over these ASCII bytes (bit b % 64 of word b / 64), up to `length` of them,
+  // can be read and ends nowhere. False also where finding out would cost more than looking.
+  bool reads_all(ConfigId from, const std::array<uint64_t, 2>& bytes, size_t length);
+
   // `from` of another table of the same automaton.
   ConfigId adopt(const ConfigTable& other, ConfigId from);
 
@@ -68,6 +72,14 @@ class ConfigTable {
     bool ends = false;
   };
 
+  // The ASCII bytes that lead to the one config that most of them lead to; none where that is
+  // dead or some reading has ended there.
+  struct Run {
+    ConfigId to = kDead;
+    std::array<uint64_t, 2> bytes{};
+  };
+
+  const Run& run(ConfigId from);
   ConfigId make_step(ConfigId from, uint8_t byte);
   StackId push(StateId back_to, StackId below);
   void visit(Thread thread);
@@ -84,6 +96,7 @@ class ConfigTable {
   std::vector<ConfigId> steps_;                      // [configs, byte classes]
   std::unordered_multimap<uint64_t, ConfigId> ids_;  // by hash of the threads
   std::unordered_map<StackId, ConfigId> returns_;
+  std::unordered_map<ConfigId, Run> runs_;
   bool overflowed_ = false;
 
   // The config being made.

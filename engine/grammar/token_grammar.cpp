@@ -96,6 +96,11 @@ TokenGrammar::Local TokenGrammar::compute_shallow(StateId state) const {
     for (const TokenId id : trie.tokens(node)) tokens.add(id);
     if (trie.node(node).is_leaf != 0) return false;
     if (table_->ends(config)) local.exits.push_back(uint32_t(node));
+    const TokenTrie::Plain* plain = trie.plain(node);
+    if (plain != nullptr && table_->reads_all(config, plain->bytes, plain->height)) {
+      for (const TokenId id : trie.tokens_below(node)) tokens.add(id);
+      return false;
+    }
     return trie.node(node).depth < TokenTrie::kShort;
   });
   local.tokens = std::move(tokens).finish();

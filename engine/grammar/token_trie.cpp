@@ -8,6 +8,8 @@
 namespace lm::grammar {
 namespace {
 
+constexpr size_t kWorthAWhole = 8;  // nodes of a subtree; smaller ones are walked as fast
+
 using ByteSet = std::bitset<256>;
 
 ByteSet bytes_with_token(std::span<const std::string_view> pieces) {
@@ -77,7 +79,29 @@ TokenTrie::TokenTrie(std::span<const std::string_view> pieces) : n_tokens_(piece
   }
   close(0);
   nodes_.push_back({0, 1, 0, 0, uint32_t(tokens_.size())});
+  find_plain();
   find_spellable(pieces);
+}
+
+// From the leaves up: what is below a node is its children and what is below them.
+void TokenTrie::find_plain() {
+  std::vector<Plain> below(size());
+  std::vector<bool> is_ascii(size(), true);
+  plain_of_.assign(size(), kNone);
+  for (size_t i = size(); i-- > 0;) {
+    Plain& mine = below[i];
+    for (size_t child = i + 1; child < nodes_[i].end; child = nodes_[child].end) {
+      const uint8_t byte = nodes_[child].byte;
+      is_ascii[i] = is_ascii[i] && is_ascii[child] && byte < 0x80;
+      mine.bytes[byte / 64 % 2] |= uint64_t{1} << (byte % 64);
+      for (size_t word = 0; word < 2; ++word) mine.bytes[word] |= below[child].bytes[word];
+      mine.height = std::max(mine.height, below[child].height + 1);
+    }
+    const bool worth = nodes_[i].end - i > kWorthAWhole;
+    if (!worth || !is_ascii[i] || nodes_[i].depth + mine.height > kShort) continue;
+    plain_of_[i] = uint32_t(plains_.size());
+    plains_.push_back(mine);
+  }
 }
 
 void TokenTrie::find_spellable(std::span<const std::string_view> pieces) {

@@ -2,6 +2,7 @@
 // tokens have in common is looked at once. The nodes lie in depth-first order, each knowing where
 // its subtree ends, so that a walk reads memory forwards.
 #pragma once
+#include <array>
 #include <cstdint>
 #include <span>
 #include <string>
@@ -39,6 +40,22 @@ class TokenTrie {
                                       nodes_[i + 1].first_token - nodes_[i].first_token);
   }
 
+  // Of the tokens below an inner node, down to the leaves.
+  std::span<const TokenId> tokens_below(size_t i) const {
+    const uint32_t first = nodes_[i + 1].first_token;
+    return std::span(tokens_).subspan(first, nodes_[nodes_[i].end].first_token - first);
+  }
+
+  // A larger subtree of ASCII down to kShort at most, so that it can be looked at as a whole.
+  struct Plain {
+    std::array<uint64_t, 2> bytes{};  // that occur below the node: bit b % 64 of word b / 64
+    uint32_t height = 0;              // bytes of its longest path
+  };
+  // nullptr where the subtree of node i is no such one.
+  const Plain* plain(size_t i) const {
+    return plain_of_[i] == kNone ? nullptr : &plains_[plain_of_[i]];
+  }
+
   // Inner nodes at depth kShort: few tokens are longer.
   static constexpr size_t kShort = 20;
   struct Deep {
@@ -52,12 +69,17 @@ class TokenTrie {
   const CharSet& spellable() const { return spellable_; }
 
  private:
+  static constexpr uint32_t kNone = UINT32_MAX;
+
+  void find_plain();
   void find_spellable(std::span<const std::string_view> pieces);
 
   size_t n_tokens_, longest_ = 0;
   std::vector<Node> nodes_;  // and one more that ends them
   std::vector<TokenId> tokens_;
   std::vector<Deep> deep_;
+  std::vector<Plain> plains_;
+  std::vector<uint32_t> plain_of_;  // by node
   CharSet spellable_;
 };
 
