@@ -55,6 +55,7 @@ struct LineEditor::Impl {
   Impl& operator=(const Impl&) = delete;
 
   bool start();
+  void forget_insertion();
   void bind_keys();
   void set_paste_mode(bool on);
   void suspend();
@@ -109,9 +110,18 @@ bool LineEditor::Impl::start() {
   el_wset(edit, EL_PROMPT, &Impl::prompt_of);
   el_wset(edit, EL_GETCFN, &Impl::next_key);
   el_wset(edit, EL_SETTY, L"-d", L"-isig", nullptr);  // Ctrl-C and Ctrl-Z are keys
+  forget_insertion();
   bind_keys();
   el_source(edit, nullptr);  // the user's .editrc
   return true;
+}
+
+// libedit loses count of columns where it has the terminal make room before a wide character, or
+// take one out. Without these capabilities it writes the rest of the line again.
+void LineEditor::Impl::forget_insertion() {
+  for (const wchar_t* name : {L"ic", L"IC", L"im", L"ei", L"dc", L"DC", L"dm", L"ed"}) {
+    el_wset(edit, EL_SETTC, name, L"", nullptr);
+  }
 }
 
 void LineEditor::Impl::bind_keys() {

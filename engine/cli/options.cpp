@@ -210,7 +210,8 @@ Result<bool> Options::parse(const std::vector<std::string>& arguments) {
   } catch (const CLI::ParseError& e) {
     return explain(usage_error(concat("on the command line: ", e.what())));
   }
-  const std::vector<std::string> left = impl_->app.remaining();
+  std::vector<std::string> left = impl_->app.remaining();
+  if (!left.empty() && left.front() == "--") left.erase(left.begin());  // it only ends the options
   if (!left.empty()) {
     return explain(usage_error(concat("expected an option of \"", program(), "\", found \"",
                                       printable(left.front()), "\"")));

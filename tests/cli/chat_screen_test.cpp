@@ -82,7 +82,9 @@ TEST_CASE("screen: history, search and completion") {
   REQUIRE(chat.expect("first"));
   chat.type("\x15/regen\t");
   REQUIRE(chat.expect("erate "));
-  chat.type("\x15\x12ond");  // Ctrl-R
+  chat.type("\x15\r");
+  REQUIRE(chat.expect(kPrompt));
+  chat.type("\x12ond");  // Ctrl-R
   REQUIRE(chat.expect("second thoughts"));
   chat.type("\r");
   leave(chat);
@@ -113,10 +115,10 @@ TEST_CASE("screen: an idle chat uses no processor time") {
   REQUIRE(chat.expect(kPrompt));
   chat.pump(0.05);  // the last of the answer's work
   const uint64_t before = chat.processor_ticks();
-  CHECK(before > 0);
   chat.pump(0.5);
   CHECK(chat.processor_ticks() <= before + 1);  // a tick is 10 ms
-  leave(chat);
+  chat.type("/quit\r");
+  CHECK(chat.finish().status == 0);
 }
 
 }  // namespace

@@ -56,7 +56,7 @@ bool no_escapes(const Finished& f) {
 
 // Arguments that make a short answer, always the same one.
 std::vector<std::string> ask(std::vector<std::string> args) {
-  args.insert(args.end(), {"-m", tiny_model_path(), "-n", "6", "--seed", "7", "--ignore-eos"});
+  args.insert(args.begin(), {"-m", tiny_model_path(), "-n", "6", "--seed", "7", "--ignore-eos"});
   return args;
 }
 
@@ -121,6 +121,7 @@ std::vector<Case> prompts() {
       {"-p that looks like an option", ask({"-p", "--json"}), Stream::null(), 0, same_as("--json")},
       {"-p that is a number below 0", ask({"-p", "-5"}), Stream::null(), 0, answers},
       {"-p that is two dashes", ask({"-p", "--"}), Stream::null(), 0, answers},
+      {"nothing after --", ask({"-p", "One day", "--"}), Stream::null(), 0, same_as("One day")},
       {"the last -p counts", ask({"-p", "not this", "-p", "One day"}), Stream::null(), 0,
        same_as("One day")},
       {"white space is text", ask({"-p", " \t\n "}), Stream::null(), 0, answers},
