@@ -28,7 +28,7 @@ Ran shell(const std::string& script) {
   return {WIFEXITED(status) ? WEXITSTATUS(status) : -1, out};
 }
 
-TEST_CASE("shell: a while-read loop keeps its lines with --no-stdin") {
+TEST_CASE("script: a while-read loop keeps its lines with --no-stdin") {
   const Ran with = shell(
       "printf 'a\\nb\\nc\\n' | while read -r line; do "
       "$llm -p \"$line\" --no-stdin >/dev/null; echo \"$line\"; done");
@@ -39,7 +39,7 @@ TEST_CASE("shell: a while-read loop keeps its lines with --no-stdin") {
   CHECK(without.out == "a\n");  // stdin is a pipe, so it was part of the first prompt
 }
 
-TEST_CASE("shell: in a pipeline the status is that of each part") {
+TEST_CASE("script: in a pipeline the status is that of each part") {
   CHECK(shell("$llm -p x | cat >/dev/null; echo ${PIPESTATUS[0]}").out == "0\n");
   CHECK(shell("$llm -p x -n 900 --jsonl 2>&1 | head -c 20 >/dev/null; echo ${PIPESTATUS[0]}").out ==
         "141\n");
@@ -48,7 +48,7 @@ TEST_CASE("shell: in a pipeline the status is that of each part") {
   CHECK(shell("set -o pipefail; false | $llm -p x >/dev/null; echo $?").out == "1\n");
 }
 
-TEST_CASE("shell: substitution, redirection and here-documents") {
+TEST_CASE("script: substitution, redirection and here-documents") {
   CHECK(shell("a=$($llm -p 'One day'); b=$($llm <<< 'One day'); test \"$a\" = \"$b\"").status == 0);
   CHECK(shell("$llm -p 'One day' > a; $llm <<'END' > b\nOne day\nEND\ncmp a b").status == 0);
   CHECK(shell("echo 'One day' > p; $llm < p > a; $llm -f p > b; cmp a b").status == 0);
@@ -56,7 +56,7 @@ TEST_CASE("shell: substitution, redirection and here-documents") {
   CHECK(shell("$llm -p x 2>&1 >/dev/null").out.empty());
 }
 
-TEST_CASE("shell: conditions, background jobs, xargs") {
+TEST_CASE("script: conditions, background jobs, xargs") {
   CHECK(shell("if $llm -m /no/such -p x 2>/dev/null; then echo yes; else echo $?; fi").out ==
         "3\n");
   CHECK(shell("$llm -p x > a & $llm -p x > b & wait; cmp a b").status == 0);
