@@ -1,6 +1,7 @@
 #include "backends/cpu/matmul.h"
 
 #include <algorithm>
+#include <atomic>
 
 #include "backends/cpu/ops.h"
 #include "backends/cpu/repack.h"
@@ -22,9 +23,10 @@ Form form_of(const Context& context, const MatrixView& weight) {
 constexpr int kTilePanels = 2;
 constexpr int64_t kTileBytes = 32 << 10;  // of a panel
 
-// Few columns are bound by memory: a piece of work is as long as a stream needs to run at full
-// speed (one panel reaches 65 % of it, four 90 %), and so short that the threads end together.
-constexpr int64_t kStreamedColumns = 16, kStreamedBytes = 192 << 10;
+// Few columns are bound by memory: a piece of work is so short that the threads end together. A
+// thread's pieces lie one after another, so that what one asks for ahead is what the next one
+// reads.
+constexpr int64_t kStreamedColumns = 16, kStreamedBytes = 128 << 10;
 constexpr int64_t kMostStreamedPanels = kPanelGroup * kMostColumns / kStreamedColumns;
 
 int64_t n_panels(const Context& context, const MatrixView& weight) {
@@ -155,7 +157,7 @@ void multiply_decoded(const Context& context, const MatmulJob& job, const Piece&
     find_columns(job, piece, false, first, x);
     const Matmul op{
         .panels = reinterpret_cast<const uint8_t*>(tile),
-        .panel_bytes = 0,
+        .panel_bytes = n * lanes * 4,
         .n_panels = 1,
         .k = n,
         .x = x,
@@ -243,13 +245,18 @@ const ActBlock* quantize_rows(const Context& context, const float* x, int64_t st
   return workspace.activations;
 }
 
-void run_jobs(const Context& context, std::span<MatmulJob> jobs) {
-  int64_t total_panels = 0;
-  for (const MatmulJob& job : jobs) {
-    if (job.n > 0) total_panels += n_panels(context, job.weight);
-  }
+namespace {
+
+int64_t panels_of(const Context& context, const MatmulJob& job) {
+  return job.n > 0 ? n_panels(context, job.weight) : 0;
+}
+
+// Cuts the jobs into pieces; returns how many. Panels are read in pairs.
+int64_t make_items(const Context& context, std::span<MatmulJob> jobs) {
+  int64_t total = 0;
+  for (const MatmulJob& job : jobs) total += panels_of(context, job);
   // Pieces as large as leaves every thread a few of them.
-  const int64_t fair = total_panels / (int64_t(context.pool.size()) * 4);
+  const int64_t fair = total / (int64_t(context.pool.size()) * 4);
   int64_t n_items = 0;
   for (MatmulJob& job : jobs) {
     const int64_t streamed = kStreamedBytes / std::max<int64_t>(1, job.weight.stride);
@@ -258,16 +265,65 @@ void run_jobs(const Context& context, std::span<MatmulJob> jobs) {
                              : std::clamp<int64_t>(streamed, 2, kMostStreamedPanels);
     const int64_t group = std::clamp<int64_t>(fair, 1, most);
     job.first_item = n_items;
-    job.panels_per_item = int(group);
-    if (job.n > 0) n_items += (n_panels(context, job.weight) + group - 1) / group;
+    job.panels_per_item = int(group > 1 ? group / 2 * 2 : 1);
+    n_items += (panels_of(context, job) + job.panels_per_item - 1) / job.panels_per_item;
   }
+  return n_items;
+}
+
+// Gives each thread a share of the pieces with as many bytes as any other's.
+void make_shares(const Context& context, std::span<const MatmulJob> jobs, int64_t n_items) {
+  const int64_t n_shares = context.pool.size();
+  WorkShare* shares = context.workspace.shares;
+  int64_t total = 0;
+  for (const MatmulJob& job : jobs) total += panels_of(context, job) * job.weight.stride;
+  int64_t share = 0, before = 0;  // bytes of the jobs before
+  shares[0].range.first = 0;
+  for (const MatmulJob& job : jobs) {
+    const int64_t item_bytes = std::max<int64_t>(1, job.weight.stride * job.panels_per_item);
+    const int64_t bytes = panels_of(context, job) * job.weight.stride;
+    for (; share + 1 < n_shares && total * (share + 1) / n_shares < before + bytes; ++share) {
+      const int64_t in_job = total * (share + 1) / n_shares - before;
+      const int64_t item = job.first_item + (in_job + item_bytes / 2) / item_bytes;
+      shares[share].range.last = shares[share + 1].range.first = uint32_t(std::min(item, n_items));
+    }
+    before += bytes;
+  }
+  shares[share].range.last = uint32_t(n_items);
+  for (++share; share < n_shares; ++share) shares[share] = {};
+}
+
+// Takes a piece from the front or the back of a share; -1: it is empty.
+int64_t take_item(WorkShare& share, bool front) {
+  const std::atomic_ref<WorkRange> shared(share.range);
+  WorkRange now = shared.load(std::memory_order_relaxed), left;
+  do {
+    if (now.first >= now.last) return -1;
+    left = front ? WorkRange{now.first + 1, now.last} : WorkRange{now.first, now.last - 1};
+  } while (!shared.compare_exchange_weak(now, left, std::memory_order_relaxed));
+  return front ? int64_t(now.first) : int64_t(left.last);
+}
+
+}  // namespace
+
+void run_jobs(const Context& context, std::span<MatmulJob> jobs) {
+  const int64_t n_items = make_items(context, jobs), n_shares = context.pool.size();
   LM_CHECK(context.workspace.thread_floats >= matmul_scratch_floats(context.kernels.lanes));
-  context.pool.parallel_for(n_items, [&](int64_t item, int thread) {
+  LM_CHECK(n_items <= int64_t{UINT32_MAX});
+  make_shares(context, jobs, n_items);
+  const auto run = [&](int64_t item, int thread) {
     const auto after =
         std::upper_bound(jobs.begin(), jobs.end(), item,
                          [](int64_t i, const MatmulJob& job) { return i < job.first_item; });
     const MatmulJob& job = *(after - 1);
     run_item(context, job, item - job.first_item, thread);
+  };
+  // A thread that is done with its share helps with the others' from their ends.
+  context.pool.parallel_for(std::min(n_items, n_shares), [&](int64_t own, int thread) {
+    for (int64_t i = 0; i < n_shares; ++i) {
+      WorkShare& share = context.workspace.shares[(own + i) % n_shares];
+      for (int64_t item; (item = take_item(share, i == 0)) >= 0;) run(item, thread);
+    }
   });
 }
 

@@ -38,6 +38,7 @@ void lay_out(Workspace& ws, int n_threads, Arena& arena) {
       int64_t(std::max(uint64_t(limits.max_tokens) * in_blocks, places * ff_blocks));
   ws.activations = arena.take<ActBlock>(uint64_t(ws.activation_blocks));
   ws.thread_scratch = arena.take<float>(uint64_t(ws.thread_floats), uint64_t(n_threads));
+  ws.shares = arena.take<WorkShare>(uint64_t(n_threads));
   ws.tiles = arena.take<QueryTile>(uint64_t(limits.max_tokens));
   ws.part_floats = kPartSegments * limits.n_heads * part_floats(limits.head_dim);
   ws.parts = arena.take<float>(uint64_t(ws.part_floats));

@@ -33,6 +33,14 @@ struct MoeRows {
   int32_t* place;  // [n, top_k]   where choice j of row i went
 };
 
+// Pieces of work [first, last) that are one thread's, unless others are done before it.
+struct WorkRange {
+  uint32_t first = 0, last = 0;
+};
+struct alignas(64) WorkShare {
+  alignas(8) WorkRange range;
+};
+
 struct Workspace {
   static Result<Workspace> allocate(const StepLimits& limits, int n_threads, int lanes);
 
@@ -44,9 +52,10 @@ struct Workspace {
   int64_t activation_blocks = 0;
   float* thread_scratch = nullptr;
   int64_t thread_floats = 0;
-  QueryTile* tiles = nullptr;  // [max_tokens]
-  float* parts = nullptr;      // [kPartSegments · n_heads, part_floats(head_dim)]
-  int64_t part_floats = 0;     // of all of them
+  WorkShare* shares = nullptr;  // [n_threads]
+  QueryTile* tiles = nullptr;   // [max_tokens]
+  float* parts = nullptr;       // [kPartSegments · n_heads, part_floats(head_dim)]
+  int64_t part_floats = 0;      // of all of them
   MoeRows moe{};
   float* moe_gate = nullptr;  // [max_tokens · top_k, d_ff_expert]
   float* moe_up = nullptr;    // likewise

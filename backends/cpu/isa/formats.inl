@@ -9,6 +9,7 @@ namespace {
 template <int kBytes, F (*kLoad)(const void*)>
 struct FloatFormat {
   static constexpr int kStep = 1, kStepsPerBlock = 1;
+  static constexpr bool kStreamsColumns = true;
   static constexpr int kBlockBytes = kBytes * kLanes;
   using Step = FloatStep;
   template <int>
@@ -23,9 +24,12 @@ using FormatF32 = FloatFormat<4, load_f32>;
 using FormatF16 = FloatFormat<2, f_load_f16>;
 using FormatBf16 = FloatFormat<2, f_load_bf16>;
 
-// Weights as small integers with a scale: a step is 32 of K, one ActBlock.
+// Weights as small integers with a scale: a step is 32 of K, one ActBlock. The formats that most
+// files are made of have kernels of their own for a few columns (kStreamsColumns): each costs the
+// compiler.
 struct IntFormat {
   static constexpr int kStep = 32;
+  static constexpr bool kStreamsColumns = false;
 };
 constexpr int kWord = 4 * kLanes;  // bytes of one vector: 4 weights (or 8 nibbles) of every row
 
@@ -39,6 +43,7 @@ I i_shift(I a) {
 
 // w = d · q
 struct FormatQ8_0 : IntFormat {
+  static constexpr bool kStreamsColumns = true;
   static constexpr int kStepsPerBlock = 1, kBlockBytes = 34 * kLanes;
   using Step = IntStep<0, Offset::sign>;
   template <int>
@@ -60,6 +65,7 @@ void unpack_halves(const uint8_t* words, I* w) {
 
 // w = d · (q - 8)
 struct FormatQ4_0 : IntFormat {
+  static constexpr bool kStreamsColumns = true;
   static constexpr int kStepsPerBlock = 1, kBlockBytes = 18 * kLanes;
   using Step = IntStep<8, Offset::by_8>;
   template <int>

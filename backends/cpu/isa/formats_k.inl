@@ -6,6 +6,7 @@ namespace {
 
 // w = d · scale · q - dmin · min; 8 sub-blocks of 32, two in each 32 bytes of nibbles.
 struct FormatQ4_K : IntFormat {
+  static constexpr bool kStreamsColumns = true;
   static constexpr int kStepsPerBlock = 8, kBlockBytes = 144 * kLanes;
   using Step = IntStep<8, Offset::none, 1, 1>;
   // The 6-bit scales and mins of 8 sub-blocks lie in 12 bytes: 0..3 in the low 6 bits of words 0
@@ -42,6 +43,7 @@ struct FormatQ4_K : IntFormat {
 
 // Q4_K with a fifth bit: bit s of byte i of qh belongs to element i of sub-block s.
 struct FormatQ5_K : IntFormat {
+  static constexpr bool kStreamsColumns = true;
   static constexpr int kStepsPerBlock = 8, kBlockBytes = 176 * kLanes;
   using Step = IntStep<4, Offset::none, 1, 1>;
   template <int kSub>
@@ -59,6 +61,7 @@ struct FormatQ5_K : IntFormat {
 
 // w = d · scale · (q - 32); 16 sub-blocks of 16; 4 bits of q in ql, 2 in qh. A step is two of them.
 struct FormatQ6_K : IntFormat {
+  static constexpr bool kStreamsColumns = true;
   static constexpr int kStepsPerBlock = 8, kBlockBytes = 210 * kLanes;
   using Step = IntStep<2, Offset::by_32, 2>;
   template <int kSub>
@@ -68,8 +71,11 @@ struct FormatQ6_K : IntFormat {
     const uint8_t* high = block + (32 + kHalf * 8) * kWord;
     for (int j = 0; j < 8; ++j) {
       const I l = i_and(i_shr<kQuarter / 2 * 4>(i_load(low + j * kWord)), i_set(0x0F0F0F0F));
-      const I h = i_and(i_shr<2 * kQuarter>(i_load(high + j * kWord)), i_set(0x03030303));
-      s.w[j] = i_or(l, i_shl<4>(h));
+      // Bits 2 · kQuarter of a byte become bits 4.
+      I h = i_load(high + j * kWord);
+      if constexpr (kQuarter < 2) h = i_shl<4 - 2 * kQuarter>(h);
+      if constexpr (kQuarter > 2) h = i_shr<2 * kQuarter - 4>(h);
+      s.w[j] = i_or(l, i_and(h, i_set(0x30303030)));
     }
     const I scales = i_load(block + (48 + kSub / 2) * kWord);  // 4 signed bytes, ours are 2
     const F d = f_load_f16(block + 52 * kWord);

@@ -12,6 +12,7 @@ namespace {
 
 constexpr int kLanes = 8;
 constexpr int kMaxColumns = 4;
+constexpr int kStreamColumns = 1;
 constexpr int kIntTilePanels = 1, kIntTileColumns = 4;
 constexpr int kFloatTilePanels = 2, kFloatTileColumns = 6;
 constexpr int64_t kUnpackedBytes = 16 << 10;
