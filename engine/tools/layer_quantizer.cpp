@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <optional>
 
 #include "engine/core/text.h"
@@ -47,7 +46,6 @@ class LayerQuantizer {
   void clip(const InputGroup& group, const Hessian& hessian, std::span<const float> scales);
   // A matrix without the method, or a vector.
   void write_plainly(const LayerTensor& tensor, std::span<const float> importance);
-  bool has_format(const LayerTensor& tensor) const { return has_grid(tensor.type); }
 
   const LayerJob& job_;
   const LayerMethodOptions& options_;
@@ -92,7 +90,7 @@ Status LayerQuantizer::feed_back(const InputGroup& group, const Hessian& hessian
   std::optional<FeedbackPlan> plan;
   for (const std::string& name : group.tensors) {
     const LayerTensor& matrix = *tensor(name);
-    if (!has_format(matrix)) continue;
+    if (!has_grid(matrix.type)) continue;
     if (!plan) plan = LM_TRY(plan_feedback(hessian, options_.feedback, job_.threads));
     const std::vector<float>& w = *numbers(name);
     std::vector<std::byte> out(row_bytes(matrix.type, int64_t(w.size())));
@@ -131,7 +129,7 @@ void LayerQuantizer::scale(const InputGroup& group, const Hessian& hessian) {
   std::vector<const std::vector<float>*> matrices;
   std::optional<DType> type;  // what scales are searched for: that of the first matrix
   for (const std::string& name : group.tensors) {
-    if (!has_format(*tensor(name))) continue;
+    if (!has_grid(tensor(name)->type)) continue;
     if (!type) type = tensor(name)->type;
     matrices.push_back(numbers(name));
   }
@@ -166,7 +164,7 @@ void LayerQuantizer::clip(const InputGroup& group, const Hessian& hessian,
   std::optional<BlockHessians> blocks;
   for (const std::string& name : group.tensors) {
     const LayerTensor& matrix = *tensor(name);
-    if (!has_format(matrix)) continue;
+    if (!has_grid(matrix.type)) continue;
     const GridFormat format = options_.format(matrix.type);
     if (!blocks || blocks->block() != format.block_elems())
       blocks.emplace(hessian, scales, format.block_elems());

@@ -85,14 +85,6 @@ std::vector<InputGroup> input_groups(const gguf::File& file, const ModelConfig& 
   return groups;
 }
 
-std::vector<const gguf::TensorInfo*> layer_tensors(const gguf::File& file, int i) {
-  std::vector<const gguf::TensorInfo*> tensors;
-  for (const gguf::TensorInfo& tensor : file.tensors()) {
-    if (layer_of(tensor.name) == i) tensors.push_back(&tensor);
-  }
-  return tensors;
-}
-
 int layer_of(std::string_view name) {
   if (!name.starts_with("blk.")) return -1;
   name.remove_prefix(4);

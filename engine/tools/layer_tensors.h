@@ -2,12 +2,10 @@
 // same input, and what produces that input. What GPTQ and AWQ need to know of an architecture.
 #pragma once
 #include <cstdint>
-#include <map>
 #include <string>
 #include <string_view>
 #include <vector>
 
-#include "engine/core/result.h"
 #include "engine/model/config.h"
 #include "gguf/file.h"
 
@@ -32,9 +30,6 @@ struct InputGroup {
 
 // The dense matrices of layer `i`; experts are in no group.
 std::vector<InputGroup> input_groups(const gguf::File& file, const ModelConfig& config, int i);
-
-// All tensors "blk.i.*", in the file's order.
-std::vector<const gguf::TensorInfo*> layer_tensors(const gguf::File& file, int i);
 
 // "blk.7." of "blk.7.attn_q.weight" gives 7; -1 for other names.
 int layer_of(std::string_view name);

@@ -57,7 +57,10 @@ class HessianCollector final : public ActivationObserver {
     squares_.clear();
     return ok();
   }
-  void stop() { slots_.clear(), ffn_input_.clear(); }
+  void stop() {
+    slots_.clear();
+    ffn_input_.clear();
+  }
   void begin_sequence() {
     for (Slot& slot : slots_) slot.seen = false;
   }
