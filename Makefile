@@ -1,7 +1,8 @@
 # Verbs over CMake; `make help` lists them. Nothing is decided here.
 .DEFAULT_GOAL := build
-.PHONY: help deps build run test debug asan tsan fuzz lint format clean
+.PHONY: help deps build run test debug asan tsan fuzz lint format clean install uninstall deb
 T ?= 60
+PREFIX ?= /usr/local
 
 help:            ## list these verbs
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -31,6 +32,16 @@ lint:            ## include directions, exported symbols, formatting, clang-tidy
 
 format:          ## clang-format everything
 	git ls-files '*.h' '*.cpp' | xargs clang-format -i
+
+install:         ## install what is built: make install PREFIX=/usr/local DESTDIR=
+	@test -x build/llm || { echo "make install: expected build/llm, found none; make build makes it" >&2; exit 1; }
+	DESTDIR="$(DESTDIR)" cmake --install build --prefix "$(PREFIX)" --strip
+
+uninstall:       ## remove what make install installed last (with the same DESTDIR)
+	sed 's|^|$(DESTDIR)|' build/install_manifest.txt | xargs -d '\n' rm -fv
+
+deb: build       ## build a Debian package in build/package
+	cpack --config build/CPackConfig.cmake -B build/package
 
 clean:           ## remove every build folder
 	rm -rf build build-*

@@ -14,6 +14,7 @@
 
 #include "engine/core/file.h"
 #include "engine/core/text.h"
+#include "engine/core/user_folder.h"
 
 namespace lm::chat {
 namespace {
@@ -67,10 +68,7 @@ std::string first_question(const Conversation& conversation) {
 }  // namespace
 
 fs::path data_folder(const char* xdg_data_home, const char* home) {
-  // The specification has relative paths ignored. (XDG Base Directory Specification 0.8)
-  if (xdg_data_home != nullptr && *xdg_data_home == '/') return fs::path(xdg_data_home) / "llm";
-  if (home != nullptr && *home == '/') return fs::path(home) / ".local/share/llm";
-  return {};
+  return user_folder(xdg_data_home, home, ".local/share");
 }
 
 std::string time_text() {

@@ -123,8 +123,15 @@ void BenchCommand::list(Options& options, std::string_view names, std::vector<in
 
 void BenchCommand::declare(Options& options) {
   std::string shapes, types;
-  for (const ModelShape& shape : known_shapes()) shapes += concat(" ", shape.name);
-  for (const std::string_view type : known_recipes()) types += concat(" ", type);
+  std::vector<std::string> shape_names, type_names;
+  for (const ModelShape& shape : known_shapes()) {
+    shapes += concat(" ", shape.name);
+    shape_names.emplace_back(shape.name);
+  }
+  for (const std::string_view type : known_recipes()) {
+    types += concat(" ", type);
+    type_names.emplace_back(type);
+  }
   options.group("Tests");
   list(options, "-p", wanted_.prompts, 0, kMaxTokens,
        "prompt tokens; 0: no such test (default: 512)");
@@ -152,8 +159,10 @@ void BenchCommand::declare(Options& options) {
   model_.declare(options, ModelOptions::Cache::per_call);
   options.group("Random weights instead of a model");
   options.text("--shape", "NAME", shape_, concat("the shape of a known model:", shapes));
+  options.suggest(shape_names);
   options.text("--type", "TYPE", type_,
                concat("how its weights are stored, a mix or one type (default: q4_K_M):", types));
+  options.suggest(type_names);
   options.text("--save", "FILE", save_, "write them to a GGUF file, and end");
 }
 

@@ -10,6 +10,8 @@
 #include <system_error>
 #include <vector>
 
+#include "engine/cli/build_facts.h"
+#include "engine/cli/catalogue.h"
 #include "engine/cli/command.h"
 #include "engine/cli/settings.h"
 #include "engine/core/text.h"
@@ -29,47 +31,29 @@ void keep_standard_streams() {
   }
 }
 
-std::vector<std::unique_ptr<Command>> all_commands() {
-  std::vector<std::unique_ptr<Command>> commands;
-  commands.push_back(make_run_command());  // also what "llm" alone means
-  commands.push_back(make_chat_command());
-  commands.push_back(make_inspect_command());
-  commands.push_back(make_tokenize_command());
-  commands.push_back(make_render_command());
-  commands.push_back(make_logits_command());
-  commands.push_back(make_bench_command());
-  commands.push_back(make_convert_command());
-  commands.push_back(make_export_command());
-  commands.push_back(make_quantize_command());
-  commands.push_back(make_eval_command());
-  commands.push_back(make_imatrix_command());
-  commands.push_back(make_devices_command());
-  return commands;
-}
-
 std::string general_help(const std::vector<std::unique_ptr<Command>>& commands) {
-  std::string text = help_row("--version", "the version of this program");
+  std::string text = help_row("--version", "the version, and what was built");
   text += "\nCommands (\"llm COMMAND --help\" lists the options of each; without a name: run):\n";
   for (const std::unique_ptr<Command>& command : commands) {
     text += help_row(command->name(), command->summary());
   }
-  text += "\nOptions with a * may also come from the environment: --top-k from LLM_TOP_K.\n";
+  text +=
+      "\nSettings: options with a * may also come from the environment, --top-k from LLM_TOP_K, or "
+      "from the\nconfiguration file, --top-k 20 as top-k = 20; \"llm man | man -l -\" says how.\n";
   text += "\nExit status:\n";
-  text += help_row("0", "finished");
-  text += help_row("1", "something failed while running");
-  text += help_row("2", "the command line is wrong");
-  text += help_row("3", "the model or another input file is missing, damaged or unsupported");
-  text += help_row("4", "not enough memory");
-  text += help_row("5", "the prompt does not fit the context");
-  text += help_row("130, 141, 143", "interrupted, the reader of stdout has gone, terminated");
+  for (const ExitMeaning& row : exit_meanings()) text += help_row(row.status, row.meaning);
   return text;
 }
 
 Result<ExitStatus> dispatch(std::vector<std::string> arguments, const Context& context) {
   const std::vector<std::unique_ptr<Command>> commands = all_commands();
   if (!arguments.empty() && arguments[0] == "--version") {
-    context.out.write("llm " LLM_VERSION "\n");
+    context.out.write(build_facts());
     return ExitStatus::ok;
+  }
+  if (!arguments.empty() && arguments[0] == "help") {  // "help bench" is "bench --help"
+    arguments.erase(arguments.begin());
+    arguments.emplace_back("--help");
   }
   Command* chosen = nullptr;
   for (const std::unique_ptr<Command>& command : commands) {
@@ -88,14 +72,16 @@ Result<ExitStatus> dispatch(std::vector<std::string> arguments, const Context& c
     chosen = commands.front().get();
   }
   Options options(named ? concat("llm ", chosen->name()) : "llm");
+  Settings settings;
   chosen->declare(options);
+  settings.declare(options);
   if (LM_TRY(options.parse(arguments))) {
     const std::string help = options_help(options.program(), options.specs());
     context.out.write(named ? concat(chosen->summary(), "\n", help)
                             : concat(kGreeting, help, general_help(commands)));
     return ExitStatus::ok;
   }
-  LM_TRY(read_environment(options));
+  LM_TRY(settings.apply(options, chosen->table()));
   return chosen->run(context);
 }
 

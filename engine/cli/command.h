@@ -1,5 +1,5 @@
 // engine/cli/command.h — what every subcommand is: a name, the options it takes, and a run. Each
-// lives in a file of its own; command_line.cpp lists them.
+// lives in a file of its own; catalogue.cpp lists them.
 #pragma once
 #include <memory>
 #include <string_view>
@@ -30,6 +30,8 @@ class Command {
   virtual std::string_view name() const = 0;     // "inspect"
   virtual std::string_view summary() const = 0;  // one line of --help
   virtual void declare(Options& options) = 0;    // targets are members of the command
+  // The table of the configuration file that it reads, known once its options are parsed.
+  virtual std::string_view table() const { return name(); }
   // An Error is reported and becomes the exit status. Output is finished by the caller.
   virtual Result<ExitStatus> run(const Context& context) = 0;
 };
@@ -47,5 +49,7 @@ std::unique_ptr<Command> make_eval_command();
 std::unique_ptr<Command> make_imatrix_command();
 std::unique_ptr<Command> make_devices_command();
 std::unique_ptr<Command> make_render_command();
+std::unique_ptr<Command> make_completions_command();
+std::unique_ptr<Command> make_man_command();
 
 }  // namespace lm::cli

@@ -6,25 +6,22 @@
 namespace lm::cli {
 namespace {
 
-constexpr int kMaxThreads = 1024, kMaxWindows = 1 << 24;
+constexpr int kMaxWindows = 1 << 24;
 constexpr uint64_t kMaxTextBytes = uint64_t{1} << 30;
 
 }  // namespace
 
 void EvalCommandOptions::declare(Options& options) {
   model.model.declare(options);
-  options.text("-f,--file", "TEXT", text, "the text; - is stdin");
+  options.text("-f,--file", "FILE", text, "the text; - is stdin");
   options.integer("--ctx", "N", n_ctx, 4, kMaxContext, "tokens of a window (default: 512)");
   options.integer("--windows", "N", max_windows, 1, kMaxWindows, "at most so many windows");
-  options.text("--device", "NAME", model.device,
-               "what computes: auto, cpu, or a name that \"llm devices\" lists");
-  options.integer("-t,--threads", "N", model.n_threads, 1, kMaxThreads,
-                  "threads (default: the physical cores that this process may use)");
+  model.declare_machine(options);
 }
 
 Result<std::string> EvalCommandOptions::read_text() const {
   if (!text || text->empty()) {
-    return Error{ErrorCode::bad_request, "expected -f TEXT, found the end of the command line"};
+    return Error{ErrorCode::bad_request, "expected -f FILE, found the end of the command line"};
   }
   return read_file(*text == "-" ? "/dev/stdin" : *text, kMaxTextBytes);
 }

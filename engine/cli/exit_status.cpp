@@ -7,6 +7,18 @@
 
 namespace lm::cli {
 
+std::span<const ExitMeaning> exit_meanings() {
+  static constexpr ExitMeaning kMeanings[] = {
+      {"0", "finished"},
+      {"1", "something failed while running"},
+      {"2", "the command line, a variable or the configuration file is wrong"},
+      {"3", "the model or another input file is missing, damaged or unsupported"},
+      {"4", "not enough memory"},
+      {"5", "the prompt does not fit the context"},
+      {"130, 141, 143", "interrupted, the reader of stdout has gone, terminated"}};
+  return kMeanings;
+}
+
 ExitStatus exit_status_of(ErrorCode code) {
   switch (code) {
     case ErrorCode::bad_file:

@@ -1,6 +1,7 @@
 // engine/cli/exit_status.h — the one place that says what a number given back to the shell means,
 // and how an error looks: one line on stderr, and a second one where it helps.
 #pragma once
+#include <span>
 #include <string_view>
 
 #include "engine/core/result.h"
@@ -18,6 +19,12 @@ enum class ExitStatus : int {
   closed_pipe = 141,  // 128 + SIGPIPE
   terminated = 143,   // 128 + SIGTERM
 };
+
+// The table of --help and of the manual.
+struct ExitMeaning {
+  std::string_view status, meaning;
+};
+std::span<const ExitMeaning> exit_meanings();
 
 ExitStatus exit_status_of(ErrorCode code);
 ExitStatus exit_status_of_signal(int signal_number);  // SIGINT or SIGTERM

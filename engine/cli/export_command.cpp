@@ -37,7 +37,7 @@ class ExportCommand final : public Command {
 
   void declare(Options& options) override {
     options.word("FILE", in_, "a GGUF file");
-    options.text("--to", "hf-gptq", format_, "safetensors with GPTQ modules (v2)");
+    options.text("--to", "hf-gptq", format_, "safetensors with GPTQ modules, v2 (the default)");
     options.word("DIR", out_, "the folder to write: absent or empty");
     options.flag("--json", json_, "one object: every tensor with its format, exact or how far off");
     options.flag("-q,--quiet", quiet_, "no notes or progress on stderr");

@@ -30,8 +30,8 @@ void ModelPath::declare(Options& options) {
 Result<std::filesystem::path> ModelPath::resolve() const {
   if (path && !path->empty()) return std::filesystem::path(*path);
   return with_hint(
-      Error{ErrorCode::bad_request, "expected a model, found none on the command line"},
-      "-m FILE.gguf names one, and so does the environment variable LLM_MODEL");
+      Error{ErrorCode::bad_request, "expected a model, found none"},
+      "-m FILE.gguf names one, and so do $LLM_MODEL and \"model\" in the configuration file");
 }
 
 void ModelOptions::declare(Options& options, Cache cache) {
@@ -50,6 +50,10 @@ void ModelOptions::declare(Options& options, Cache cache) {
                   "most memory for the KV cache (default: what --ctx needs, or half of what is "
                   "available)");
   setting();
+  declare_machine(options);
+}
+
+void ModelOptions::declare_machine(Options& options) {
   options.text("--device", "auto|NAME", device,
                "what computes: cpu, or another name that \"llm devices\" lists (default: auto, the "
                "best of them)");

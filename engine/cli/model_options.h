@@ -36,6 +36,7 @@ struct ModelOptions {
   // What a cache for answers is like may be a setting; a measurement says it itself.
   enum class Cache { setting, per_call };
   void declare(Options& options, Cache cache);
+  void declare_machine(Options& options);  // only what computes: the device, threads
   Result<InstanceOptions> instance_options() const;
 };
 

@@ -54,7 +54,7 @@ bool OptionSpec::is_closed() const {
 }
 
 bool OptionSpec::names_file() const {
-  return has_part(value, "FILE");
+  return has_part(value, "FILE") || (value.ends_with(".gguf") && !is_closed());
 }
 
 bool OptionSpec::names_folder() const {
@@ -81,7 +81,7 @@ std::string options_help(std::string_view program, const std::vector<OptionSpec>
     group = spec.group;
     const bool only_long = spec.short_name.empty() && !spec.is_word();
     std::string row = help_row((only_long ? "    " : "") + option_usage(spec), spec.help);
-    if (spec.is_setting) row[0] = '*';
+    if (spec.is_setting()) row[0] = '*';
     text += row;
   }
   return text + "\n" + help_row("-h, --help", "this help");

@@ -7,17 +7,22 @@
 
 namespace lm::cli {
 
+// The farthest place that a value may come from; those before it come first.
+enum class Origin { command_line, environment, file };
+
 struct OptionSpec {
   std::string group;
   std::string short_name, long_name;  // "-n", "--max-tokens"; both empty: a word, not an option
   // In the usual notation: "N", "error|shift", "FILE|ngram|off". What begins with a small letter
-  // stands for itself; FILE and DIR are names of files and folders. Empty: a flag, on or off.
+  // stands for itself; FILE, IN.gguf and the like, and DIR are names of files and folders. Empty: a
+  // flag, on or off.
   std::string value;
   std::string help;
   std::vector<std::string> suggestions{};  // values known besides, for completions
   bool repeatable = false;
-  bool is_setting = false;  // also read from the environment and the configuration file
+  Origin origin = Origin::command_line;
 
+  bool is_setting() const { return origin != Origin::command_line; }
   bool is_word() const { return short_name.empty() && long_name.empty(); }
   bool is_flag() const { return !is_word() && value.empty(); }
   const std::string& name() const { return long_name.empty() ? short_name : long_name; }

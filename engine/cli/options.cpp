@@ -13,6 +13,19 @@ Error usage_error(std::string message) {
   return Error{ErrorCode::bad_request, std::move(message)};
 }
 
+constexpr std::string_view kOn = "on", kOff = "off";
+
+// What a flag is: kOn or kOff.
+Result<std::string_view> flag_value(std::string_view text) {
+  for (const std::string_view yes : {"1", "true", "on", "yes"}) {
+    if (text == yes) return kOn;
+  }
+  for (const std::string_view no : {"0", "false", "off", "no"}) {
+    if (text == no) return kOff;
+  }
+  return usage_error(concat("expected on or off, found \"", printable(text), "\""));
+}
+
 // "error, shift or off".
 std::string listed(const std::vector<std::string>& words) {
   std::string text;
@@ -47,6 +60,7 @@ struct Options::Impl {
   std::vector<OptionSpec> specs;
   std::vector<CLI::Option*> parsers;  // of specs[i]
   std::vector<Take> takers;
+  std::vector<bool> is_set;      // from elsewhere than the command line
   std::optional<Error> mistake;  // the first value that was refused
 
   explicit Impl(std::string_view program) : app("", std::string(program)) {
@@ -59,20 +73,22 @@ struct Options::Impl {
     const size_t index = specs.size();
     specs.push_back(make_spec(names.empty() ? "Arguments" : group, names, value, help));
     takers.push_back(std::move(take));
+    is_set.push_back(false);
     // CLI11 hands over the raw words; the taker gives each its meaning.
     const CLI::callback_t parse = [this, index](const CLI::results_t& words) {
       for (const std::string& word : words) {
         Status status = set(index, word);
         if (!status.ok() && !mistake) {
           const OptionSpec& spec = specs[index];
-          mistake = std::move(status).error().within(spec.is_word() ? spec.value : spec.name());
+          mistake = std::move(status).error();
+          if (!spec.is_word()) mistake = std::move(*mistake).within(spec.name());
         }
       }
       return true;
     };
     const std::string known_as = names.empty() ? concat("word", index) : std::string(names);
     if (specs.back().is_flag()) {
-      parsers.push_back(app.add_flag_callback(known_as, [parse] { parse({"true"}); }));
+      parsers.push_back(app.add_flag_callback(known_as, [parse] { parse({std::string(kOn)}); }));
     } else {
       parsers.push_back(app.add_option(known_as, parse));
       parsers.back()->expected(1)->allow_extra_args(false);
@@ -82,6 +98,7 @@ struct Options::Impl {
 
   Status set(size_t index, std::string_view word) {
     const OptionSpec& spec = specs[index];
+    if (spec.is_flag()) return takers[index](LM_TRY(flag_value(word)));
     if (spec.is_closed()) {
       const std::vector<std::string> allowed = spec.alternatives();
       if (std::ranges::find(allowed, word) == allowed.end()) {
@@ -97,8 +114,18 @@ struct Options::Impl {
     return option != nullptr && option->get_expected_min() > 0;
   }
 
+  // "--quiet=off" becomes what CLI11 calls it, and what is neither on nor off is a mistake.
+  std::string with_flag_value(const std::string& word) {
+    const std::string name = word.substr(0, word.find('='));
+    const auto spec = std::ranges::find(specs, name, &OptionSpec::long_name);
+    if (name == word || spec == specs.end() || !spec->is_flag()) return word;
+    const Result<std::string_view> value = flag_value(word.substr(name.size() + 1));
+    if (!value.ok() && !mistake) mistake = Error(value.error()).within(name);
+    return name + (value.ok() && value.value() == kOff ? "=false" : "=true");
+  }
+
   // CLI11 reads "--stop=" as "--stop", and would take the next word for its value.
-  std::vector<std::string> with_empty_values(const std::vector<std::string>& arguments) const {
+  std::vector<std::string> with_empty_values(const std::vector<std::string>& arguments) {
     std::vector<std::string> words;
     for (size_t i = 0; i < arguments.size(); ++i) {
       const std::string& word = arguments[i];
@@ -111,7 +138,7 @@ struct Options::Impl {
         words.insert(words.end(), {word.substr(0, word.size() - 1), ""});
         continue;
       }
-      words.push_back(word);
+      words.push_back(with_flag_value(word));
       if (word.starts_with('-') && takes_value(word) && i + 1 < arguments.size())
         words.push_back(arguments[++i]);
     }
@@ -128,7 +155,7 @@ void Options::group(std::string_view title) {
 
 void Options::flag(std::string_view names, bool& target, std::string_view help) {
   const Take take = [&target](std::string_view word) {
-    target = word == "true";
+    target = word == kOn;
     return ok();
   };
   impl_->declare(names, "", take, help);
@@ -169,8 +196,8 @@ void Options::word(std::string_view value, std::optional<std::string>& target,
   text("", value, target, help);
 }
 
-void Options::setting() {
-  impl_->specs.back().is_setting = true;
+void Options::setting(Origin farthest) {
+  impl_->specs.back().origin = farthest;
 }
 
 void Options::suggest(std::vector<std::string> values) {
@@ -186,11 +213,13 @@ const std::vector<OptionSpec>& Options::specs() const {
 }
 
 bool Options::given(size_t index) const {
-  return impl_->parsers[index]->count() > 0;
+  return impl_->is_set[index] || impl_->parsers[index]->count() > 0;
 }
 
 Status Options::set(size_t index, std::string_view value) {
-  return impl_->set(index, value);
+  LM_TRY(impl_->set(index, value));
+  impl_->is_set[index] = true;
+  return ok();
 }
 
 Result<bool> Options::parse(const std::vector<std::string>& arguments) {

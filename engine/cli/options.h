@@ -39,9 +39,9 @@ class Options {
   // A word that is not an option.
   void word(std::string_view value, std::optional<std::string>& target, std::string_view help);
 
-  // Of the option declared last: it is also read from $LLM_NAME and from the configuration file,
+  // Of the option declared last: it is also read from $LLM_NAME, and from the configuration file,
   // because a person may want the same value every time.
-  void setting();
+  void setting(Origin farthest = Origin::file);
   // Of the option declared last: values that a shell may offer.
   void suggest(std::vector<std::string> values);
 
@@ -50,8 +50,8 @@ class Options {
 
   // True: --help was asked for, and nothing else counts. Error: bad_request.
   Result<bool> parse(const std::vector<std::string>& arguments);
-  // After parse(): whether specs()[index] was on the command line; and a value from elsewhere, a
-  // flag's being true or false.
+  // After parse(): whether specs()[index] has got a value; and one from elsewhere than the command
+  // line, a flag's being on or off.
   bool given(size_t index) const;
   Status set(size_t index, std::string_view value);
 

@@ -67,6 +67,8 @@ class QuantizeCommand final : public Command {
     std::string names;
     for (const std::string_view one : writable_recipes()) names += concat(" ", one);
     options.text("--type", "TYPE", type_, concat("number format or mixture of them:", names));
+    const auto recipes = writable_recipes();
+    options.suggest({recipes.begin(), recipes.end()});
     options.text("--imatrix", "FILE", imatrix_,
                  "importance matrix, as \"llm imatrix\" and other programs write it");
     options.flag("--keep-head", keep_head_, "the output matrix stays as it is");

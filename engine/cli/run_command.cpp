@@ -24,10 +24,12 @@ class RunCommand final : public Command {
  public:
   std::string_view name() const override { return "run"; }
   std::string_view summary() const override { return "answer a prompt, on stdout"; }
+  std::string_view table() const override { return is_chat() ? "chat" : name(); }
   void declare(Options& options) override;
   Result<ExitStatus> run(const Context& context) override;
 
  private:
+  bool is_chat() const;
   void declare_prompt(Options& options);
   void declare_output(Options& options);
   Result<ExitStatus> answer_all(const Context& context);
@@ -48,6 +50,13 @@ void RunCommand::declare(Options& options) {
   generation_.declare(options);
   chat_.declare(options);
   declare_output(options);
+}
+
+// There is nothing to answer, but somebody to ask.
+bool RunCommand::is_chat() const {
+  const bool asked = prompt_.text || prompt_.file || prompt_.no_stdin || json_ || jsonl_ ||
+                     batch_.prompts || batch_.resume;
+  return !asked && can_chat();
 }
 
 void RunCommand::declare_prompt(Options& options) {
@@ -108,8 +117,7 @@ Result<ExitStatus> RunCommand::run(const Context& context) {
   if (batch_.resume) {
     return Error{ErrorCode::bad_request, "expected --resume with --prompts, found it alone"};
   }
-  const bool asked = prompt_.text || prompt_.file || prompt_.no_stdin || json_ || jsonl_;
-  if (!asked && can_chat()) return chat(context, generation_, chat_, std::nullopt);
+  if (is_chat()) return chat(context, generation_, chat_, std::nullopt);
   LM_TRY(generation_.check());
   const InstanceOptions instance_options = LM_TRY(generation_.model.instance_options());
   prompt_.quiet = generation_.quiet;

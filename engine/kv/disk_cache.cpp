@@ -14,6 +14,7 @@
 #include <thread>
 
 #include "engine/core/text.h"
+#include "engine/core/user_folder.h"
 #include "engine/kv/disk_trim.h"
 
 namespace lm {
@@ -58,11 +59,7 @@ struct Job {
 }  // namespace
 
 std::filesystem::path cache_folder(const char* xdg_cache_home, const char* home) {
-  if (xdg_cache_home != nullptr && xdg_cache_home[0] == '/') {
-    return std::filesystem::path(xdg_cache_home) / "llm";
-  }
-  if (home != nullptr && home[0] == '/') return std::filesystem::path(home) / ".cache" / "llm";
-  return {};
+  return user_folder(xdg_cache_home, home, ".cache");
 }
 
 struct DiskCache::Impl {

@@ -83,6 +83,8 @@ TEST_CASE("arguments: what is unknown is refused by name") {
   check_usage_error({""});
   check_usage_error({"\x1b[31mred"});
   check_usage_error({"inspect", "a", "b"});
+  check_usage_error({"help", "no-such-command"});
+  check_usage_error({"-m", "x", "-p", "x", "--json=perhaps"});
   CHECK(run_llm({"-p", "x", "--wrong"}).err.find("--wrong") != std::string::npos);
 }
 
@@ -160,6 +162,8 @@ TEST_CASE("arguments: --help names every option and command, --version the versi
     CHECK(finished.out.find(std::string("Usage: llm ") + command) != std::string::npos);
   }
   CHECK(run_llm({"-p", "x", "-h"}).out == help.out);
+  CHECK(run_llm({"help"}).out == help.out);
+  CHECK(run_llm({"help", "bench"}).out == run_llm({"bench", "--help"}).out);
   CHECK(run_llm({"--version"}).out.starts_with("llm "));
 }
 
