@@ -41,6 +41,7 @@ uninstall:       ## remove what make install installed last (with the same DESTD
 	sed 's|^|$(DESTDIR)|' build/install_manifest.txt | xargs -d '\n' rm -fv
 
 deb: build       ## build a Debian package in build/package
+	scripts/install_deps --dev
 	cpack --config build/CPackConfig.cmake -B build/package
 
 clean:           ## remove every build folder
