@@ -132,6 +132,7 @@ void Generation::shift() {
   const int dropped = int(tokens.size()) - n_ctx_ / 2;
   tokens.erase(tokens.begin() + sink, tokens.begin() + sink + dropped);
   n_dropped_ += dropped;
+  sampler_.forget(dropped);
 }
 
 void Generation::emit(TokenEvent event) {

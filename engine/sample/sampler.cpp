@@ -20,6 +20,7 @@ struct Sampler::Impl {
   float mu;            // mirostat: the largest surprise allowed, in bits
   TokenId drawn = -1;  // mirostat: the last draw and its surprise, for accept()
   float drawn_surprise = 0;
+  uint64_t n_forgotten = 0;  // tokens that the history began with
 
   std::vector<float> unmodified;
   Candidates candidates;
@@ -34,6 +35,7 @@ struct Sampler::Impl {
     mu = other.mu;
     drawn = other.drawn;
     drawn_surprise = other.drawn_surprise;
+    n_forgotten = other.n_forgotten;
   }
 
   void modify(std::span<float> logits, std::span<const TokenId> history);
@@ -101,7 +103,7 @@ Sampled Sampler::sample(std::span<float> logits, std::span<const TokenId> histor
 
   impl_->modify(logits, history);
   const bool mirostat = impl_->params.mirostat == 2 && impl_->params.temperature > 0;
-  const uint64_t position = history.size();
+  const uint64_t position = history.size() + impl_->n_forgotten;
   const TokenId token =
       mirostat ? impl_->choose_mirostat(logits, position) : impl_->choose(logits, position);
   if (token < 0) return {-1, -std::numeric_limits<float>::infinity()};
@@ -115,6 +117,10 @@ void Sampler::accept(TokenId token) {
     state.mu -= state.params.mirostat_eta * (state.drawn_surprise - state.params.mirostat_tau);
   }
   state.drawn = -1;
+}
+
+void Sampler::forget(int n) {
+  impl_->n_forgotten += uint64_t(n);
 }
 
 void Sampler::resume_from(const Sampler& other) {

@@ -49,14 +49,18 @@ class Sampler {
   Sampler& operator=(Sampler&&) noexcept;
   ~Sampler();
 
-  // The token that follows `history` (prompt and answer so far); its position is history.size().
-  // logits [n_vocab >= 1] are scratch: they are modified. NaN counts as -inf. Order: logit bias,
-  // penalties, DRY, grammar, top-k, typical, top-p, min-p, XTC, temperature, draw (Gumbel-max,
-  // noise from a counter-based generator keyed by seed, position and token id).
+  // The token that follows `history` (prompt and answer so far); its position is history.size(),
+  // and what was forgotten. logits [n_vocab >= 1] are scratch: they are modified. NaN counts as
+  // -inf. Order: logit bias, penalties, DRY, grammar, top-k, typical, top-p, min-p, XTC,
+  // temperature, draw (Gumbel-max, noise from a counter-based generator keyed by seed, position and
+  // token id).
   Sampled sample(std::span<float> logits, std::span<const TokenId> history);
   // Makes `token` part of the state that stages keep (grammar, mirostat). Once per history token
   // generated, in order: sample, accept, sample, ... (mirostat learns only from its own draws).
   void accept(TokenId token);
+  // The history will be n tokens shorter from now on: positions go on as if it were not, so that no
+  // noise comes twice.
+  void forget(int n);
   // Takes over the state of a sampler with the same parameters: a look-ahead that goes where
   // `other` may go, without the cost of a new copy.
   void resume_from(const Sampler& other);

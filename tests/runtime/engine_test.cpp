@@ -96,7 +96,7 @@ TEST_CASE("sixteen at once, each as alone, whatever is preempted") {
       const uint64_t block_bytes = unbounded->kv_bytes() / uint64_t(unbounded->pool().n_blocks());
       options.kv_budget = block_bytes * uint64_t(n_blocks);
       const auto engine = Engine::start(test::open(options));
-      REQUIRE(engine->instance().pool().n_blocks() == n_blocks);
+      REQUIRE(engine->instance().pool().n_blocks() >= n_blocks);  // more where layers have windows
       std::vector<Listener> listeners(16);
       for (uint64_t i = 0; i < 16; ++i) {
         Request request = varied_request(i, engine->instance().config().n_vocab);
@@ -299,6 +299,7 @@ TEST_CASE("a context that is shifted goes on with its beginning and its end") {
   const auto engine = Engine::start(test::open(options));
   Request request = test::sampled_request(test::random_tokens(1, 50, 200), 100, 3);
   request.overflow = Overflow::shift;
+  request.sampling.temperature = 0;
   const Answer shifted = test::run(*engine, std::move(request));
   CHECK(shifted.finish == Finish::length);
   CHECK(shifted.tokens.size() == 100);
@@ -308,7 +309,9 @@ TEST_CASE("a context that is shifted goes on with its beginning and its end") {
   std::vector<TokenId> left = test::random_tokens(1, 50, 200);
   left.insert(left.end(), shifted.tokens.begin(), shifted.tokens.begin() + 14);
   left.erase(left.begin() + 16, left.begin() + 48);
-  const Answer after = test::run(*engine, test::sampled_request(left, 20, 3));
+  Request rest = test::sampled_request(left, 20, 3);
+  rest.sampling.temperature = 0;
+  const Answer after = test::run(*engine, std::move(rest));
   CHECK(std::equal(after.tokens.begin(), after.tokens.end(), shifted.tokens.begin() + 14));
 
   Request long_one = test::sampled_request(test::random_tokens(2, 500, 200), 4, 3);
@@ -316,6 +319,28 @@ TEST_CASE("a context that is shifted goes on with its beginning and its end") {
   const Answer of_long = test::run(*engine, std::move(long_one));
   CHECK(of_long.tokens.size() == 4);
   CHECK(of_long.timings.dropped_tokens == 468);
+}
+
+// A grammar of nothing but indifference: every token is as likely, so that the noise alone decides.
+struct Indifferent final : TokenFilter {
+  void apply(std::span<float> logits) override {
+    for (float& logit : logits) logit = 0;
+  }
+  void accept(TokenId) override {}
+  std::unique_ptr<TokenFilter> clone() const override { return std::make_unique<Indifferent>(); }
+};
+
+TEST_CASE("a context that is shifted draws with noise that it has not had") {
+  const ModelFile file(test::tiny_model("llama"));
+  InstanceOptions options = engine_options(file, 2);
+  const auto drawn = [&](int n_ctx) {
+    options.n_ctx = n_ctx;
+    Request request = test::sampled_request(test::random_tokens(1, 50, 200), 200, 3);
+    request.overflow = Overflow::shift;
+    request.filter = std::make_unique<Indifferent>();
+    return test::run(*Engine::start(test::open(options)), std::move(request)).tokens;
+  };
+  CHECK(drawn(64) == drawn(400));  // as if nothing had been dropped
 }
 
 struct NothingAllowed final : TokenFilter {
