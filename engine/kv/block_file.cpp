@@ -51,6 +51,17 @@ std::vector<std::byte> block_file_head(const BlockRecord& record,
   return head_of(header_of(record, payload.size(), hash128(payload)), record.tokens);
 }
 
+std::vector<TokenId> block_file_tokens(std::span<const std::byte> file) {
+  Header found;
+  if (file.size() < sizeof(found)) return {};
+  std::memcpy(&found, file.data(), sizeof(found));
+  const size_t room = (file.size() - sizeof(found)) / sizeof(TokenId);
+  if (found.magic != kMagic || found.n_tokens > room) return {};
+  std::vector<TokenId> tokens(size_t(found.n_tokens));
+  std::memcpy(tokens.data(), file.data() + sizeof(found), tokens.size() * sizeof(TokenId));
+  return tokens;
+}
+
 // The head is compared with the one that this record would have.
 std::optional<std::span<const std::byte>> block_file_payload(std::span<const std::byte> file,
                                                              const BlockRecord& record,

@@ -20,6 +20,7 @@ struct BlockRecord {
   Hash128 parent;  // chain key of the blocks before
   int index = 0;   // how many those are
   std::span<const TokenId> tokens;
+  bool is_tail = false;  // the unfinished block at the end of a text
 
   Hash128 key() const { return PrefixIndex::chain_key(parent, tokens); }
 };
@@ -27,6 +28,8 @@ struct BlockRecord {
 // All that stands before the payload.
 std::vector<std::byte> block_file_head(const BlockRecord& record,
                                        std::span<const std::byte> payload);
+// The tokens that a file says it holds; empty when it can't be one. Nothing of it is verified.
+std::vector<TokenId> block_file_tokens(std::span<const std::byte> file);
 // The payload of `file`; nullopt when it is not exactly this record with that many bytes.
 std::optional<std::span<const std::byte>> block_file_payload(std::span<const std::byte> file,
                                                              const BlockRecord& record,

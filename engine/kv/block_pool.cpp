@@ -6,11 +6,15 @@
 
 namespace lm {
 
-BlockPool::BlockPool(int n_blocks, int block_size)
-    : block_size_(block_size), index_(n_blocks, block_size) {
+BlockPool::BlockPool(int n_blocks, int block_size, WindowLayout window)
+    : block_size_(block_size),
+      window_(window.tokens),
+      index_(n_blocks, block_size),
+      pages_(n_blocks, window.tokens > 0 ? window.n_pages : 0) {
   // Slots are i32: block * block_size + offset must fit.
   LM_CHECK(n_blocks >= 0 && block_size > 0);
   LM_CHECK(n_blocks <= std::numeric_limits<int32_t>::max() / block_size);
+  LM_CHECK(window.tokens == 0 || window.n_pages > 0 || n_blocks == 0);
   refs_.assign(size_t(n_blocks), 0);
   free_.reserve(size_t(n_blocks));
   for (BlockId id = n_blocks - 1; id >= 0; --id) free_.push_back(id);
@@ -24,6 +28,7 @@ BlockId BlockPool::take() {
     if (oldest == n_blocks()) return -1;
     uncache(oldest);
     index_.erase(oldest);
+    pages_.drop(oldest);
     free_.push_back(oldest);
   }
   const BlockId id = free_.back();
@@ -43,6 +48,7 @@ void BlockPool::release(BlockId id) {
   if (index_.holds(id)) {
     cache(id);
   } else {
+    pages_.drop(id);
     free_.push_back(id);
   }
 }
@@ -68,8 +74,19 @@ void BlockPool::forget_cached() {
     const BlockId oldest = next_.back();
     uncache(oldest);
     index_.erase(oldest);
+    pages_.drop(oldest);
     free_.push_back(oldest);
   }
+}
+
+void BlockPool::hold_source(BlockId id) {
+  share(id);
+  LM_CHECK(pages_.hold(id));  // it is there
+}
+
+void BlockPool::release_source(BlockId id) {
+  pages_.release(id, WindowPages::Taken::last);
+  release(id);
 }
 
 void BlockPool::cache(BlockId id) {

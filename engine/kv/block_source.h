@@ -21,6 +21,10 @@ class BlockSource {
   // `index` others whose chain has this key.
   virtual Answer load(Hash128 parent, int index, std::span<const TokenId> tokens,
                       BlockId block) = 0;
+  // The same for an unfinished block. Returns how many of the first `tokens` it holds now: 0 when
+  // nothing is known that begins so.
+  virtual int load_tail(Hash128 parent, int index, std::span<const TokenId> tokens,
+                        BlockId block) = 0;
 };
 
 }  // namespace lm

@@ -10,7 +10,8 @@ namespace lm {
 BlockTable::BlockTable(BlockTable&& other) noexcept
     : pool_(other.pool_),
       blocks_(std::move(other.blocks_)),
-      n_published_(std::exchange(other.n_published_, 0)) {
+      n_published_(std::exchange(other.n_published_, 0)),
+      window_(std::exchange(other.window_, {})) {
   other.blocks_.clear();
 }
 
@@ -20,6 +21,7 @@ BlockTable& BlockTable::operator=(BlockTable&& other) noexcept {
     pool_ = other.pool_;
     blocks_ = std::move(other.blocks_);
     n_published_ = std::exchange(other.n_published_, 0);
+    window_ = std::exchange(other.window_, {});
     other.blocks_.clear();
   }
   return *this;
@@ -47,6 +49,7 @@ bool BlockTable::grow(int n_tokens) {
 void BlockTable::truncate(int n_tokens) {
   LM_CHECK(n_tokens == 0 || n_tokens >= n_shared());
   const size_t keep = size_t(blocks_for(n_tokens));
+  cut_window(int(keep));
   while (blocks_.size() > keep) {
     pool_->release(blocks_.back());
     blocks_.pop_back();
@@ -74,16 +77,34 @@ void BlockTable::replace(size_t index, BlockId by) {
   }
 }
 
+// How many blocks of a text that the index knows can be taken over. Where layers have a window, a
+// text can go on only from where the pages of the window before it are there.
+int BlockTable::usable_blocks(std::span<const TokenId> tokens) const {
+  const size_t size = size_t(pool_->block_size());
+  int usable = n_published_, pages_from = window_.begin;
+  BlockId last = last_shared();
+  for (int i = n_published_; (size_t(i) + 1) * size <= tokens.size(); ++i) {
+    last = pool_->index().find(last, tokens.subspan(size_t(i) * size, size));
+    if (last < 0) break;
+    if (pool_->window() > 0 && pool_->pages().of(last) < 0) pages_from = i + 1;
+    if (pages_from <= window_begin((i + 1) * int(size))) usable = i + 1;
+  }
+  return usable;
+}
+
 bool BlockTable::adopt(std::span<const TokenId> tokens) {
   const size_t size = size_t(pool_->block_size());
-  const int before = n_published_;
-  for (size_t i = size_t(n_published_); (i + 1) * size <= tokens.size(); ++i) {
-    const BlockId known = pool_->index().find(last_shared(), tokens.subspan(i * size, size));
-    if (known < 0) break;
-    replace(i, known);
+  const int before = n_published_, usable = usable_blocks(tokens);
+  if (usable == before) return false;
+  cut_window(before);
+  while (n_published_ < usable) {
+    const size_t i = size_t(n_published_);
+    replace(i, pool_->index().find(last_shared(), tokens.subspan(i * size, size)));
     ++n_published_;
   }
-  return n_published_ > before;
+  slide_window(window_begin(usable * int(size)));
+  LM_CHECK(open_window(usable * int(size), usable * int(size)));  // they are there
+  return true;
 }
 
 BlockTable::Tail BlockTable::adopt_tail(std::span<const TokenId> tokens) {
@@ -91,13 +112,21 @@ BlockTable::Tail BlockTable::adopt_tail(std::span<const TokenId> tokens) {
   const PrefixMatch match =
       pool_->index().find_beginning(last_shared(), tokens.subspan(size_t(n_shared())));
   if (match.n_tokens == 0 || (index < blocks_.size() && blocks_[index] == match.block)) return {};
+  if (pool_->window() > 0 && pool_->pages().of(match.block) < 0) return {};
   const bool whole = pool_->index().n_tokens(match.block) == pool_->block_size();
   const bool all_of_it = pool_->index().n_tokens(match.block) == match.n_tokens;
+  const int n_tokens = n_shared() + match.n_tokens;
   if (pool_->references(match.block) == 0 && all_of_it && !whole) {
+    cut_window(int(index));
     replace(index, match.block);
+    LM_CHECK(open_window(n_shared(), n_tokens));  // its page is there
     return {match.n_tokens, std::nullopt};
   }
   if (index == blocks_.size()) return {};
+  LM_CHECK(pool_->pages().hold(match.block));  // or it might be the page that is taken for the copy
+  const bool opened = open_window(n_shared(), n_tokens);
+  pool_->pages().release(match.block, WindowPages::Taken::last);
+  if (!opened) return {};
   return {match.n_tokens, BlockCopy{match.block, blocks_[index]}};
 }
 
@@ -110,6 +139,7 @@ void BlockTable::publish(std::span<const TokenId> tokens) {
       pool_->remember(blocks_[i], last_shared(), held);
     } else if (known != blocks_[i]) {
       pool_->forget(blocks_[i]);
+      hand_page(int(i), known);
       replace(i, known);
     }
     ++n_published_;
@@ -118,6 +148,9 @@ void BlockTable::publish(std::span<const TokenId> tokens) {
 
 void BlockTable::publish_tail(std::span<const TokenId> tokens) {
   publish(tokens);
+  // Who asks the same again needs the logits of the last token: the window before it.
+  window_.kept_begin = window_begin(std::max(int(tokens.size()) - 1, 0));
+  window_.kept_end = blocks_for(int(tokens.size()));
   const std::span<const TokenId> tail = tokens.subspan(size_t(n_shared()));
   if (tail.empty()) return;
   const PrefixMatch known = pool_->index().find_beginning(last_shared(), tail);

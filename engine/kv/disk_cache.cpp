@@ -49,10 +49,11 @@ struct Job {
   Hash128 space, parent;
   int index;
   std::vector<TokenId> tokens;
+  bool is_tail;
   std::vector<std::byte> payload;
 
   BlockRecord record() const {
-    return {.space = space, .parent = parent, .index = index, .tokens = tokens};
+    return {.space = space, .parent = parent, .index = index, .tokens = tokens, .is_tail = is_tail};
   }
 };
 
@@ -87,7 +88,9 @@ struct DiskCache::Impl {
 };
 
 std::filesystem::path DiskCache::Impl::path_of(const BlockRecord& record) const {
-  return blocks / hex(record.space) / concat(hex(record.key()), "-", record.index);
+  // A tail is looked for by what it follows; its tokens are in the file.
+  const Hash128 name = record.is_tail ? PrefixIndex::chain_key(record.parent, {}) : record.key();
+  return blocks / hex(record.space) / concat(hex(name), "-", record.index);
 }
 
 // Waits for work; what was stored is written even when the end has come.
@@ -191,6 +194,20 @@ std::optional<DiskCache::Found> DiskCache::find(const BlockRecord& record, size_
   return found;
 }
 
+std::optional<DiskCache::FoundTail> DiskCache::find_tail(BlockRecord record, size_t payload_bytes) {
+  record.is_tail = true;
+  std::vector<TokenId> tokens;
+  {
+    const Result<MappedFile> file = MappedFile::open(impl_->path_of(record));
+    if (!file.ok()) return std::nullopt;
+    tokens = block_file_tokens(file.value().bytes());
+  }
+  record.tokens = tokens;
+  std::optional<Found> found = find(record, payload_bytes);
+  if (!found || tokens.empty()) return std::nullopt;
+  return FoundTail{std::move(tokens), std::move(*found)};
+}
+
 bool DiskCache::contains(const BlockRecord& record) const {
   return ::access(impl_->path_of(record).c_str(), F_OK) == 0;
 }
@@ -201,8 +218,9 @@ bool DiskCache::has_room(size_t payload_bytes) const {
 }
 
 void DiskCache::store(const BlockRecord& record, std::vector<std::byte> payload) {
-  Job job{record.space, record.parent, record.index,
-          std::vector<TokenId>(record.tokens.begin(), record.tokens.end()), std::move(payload)};
+  Job job{record.space,   record.parent,
+          record.index,   std::vector<TokenId>(record.tokens.begin(), record.tokens.end()),
+          record.is_tail, std::move(payload)};
   const std::lock_guard lock(impl_->mutex);
   impl_->queued_bytes += job.payload.size();
   impl_->queue.push_back(std::move(job));

@@ -41,10 +41,17 @@ class DiskCache {
   // A hit counts as a use of the file.
   std::optional<Found> find(const BlockRecord& record, size_t payload_bytes);
   bool contains(const BlockRecord& record) const;  // a file with its name is there
+  // The last tail that was stored behind the record's parent, and the tokens that it holds: the
+  // record has none.
+  struct FoundTail {
+    std::vector<TokenId> tokens;
+    Found found;
+  };
+  std::optional<FoundTail> find_tail(BlockRecord record, size_t payload_bytes);
 
   // Whether store() takes so many bytes now: what waits to be written is bounded.
   bool has_room(size_t payload_bytes) const;
-  // Written soon. Call when has_room().
+  // Written soon. Call when has_room(). A tail takes the place of the one before.
   void store(const BlockRecord& record, std::vector<std::byte> payload);
   // Waits until everything is written, or the time is over. False: it is not.
   bool flush(double seconds);

@@ -21,11 +21,11 @@ std::optional<uint64_t> layer_block_bytes(const KvLayout& layout, const KvLayerS
   return rows ? checked_mul(*rows, row_bytes(layout.dtype, shape.head_dim)) : std::nullopt;
 }
 
-std::optional<uint64_t> total_bytes(const KvLayout& layout, int n_blocks) {
+std::optional<uint64_t> total_bytes(const KvLayout& layout, int n_blocks, int n_pages) {
   uint64_t total = 0;
   for (const KvLayerShape& shape : layout.layers) {
     std::optional<uint64_t> bytes = layer_block_bytes(layout, shape);
-    if (bytes) bytes = checked_mul(*bytes, uint64_t(n_blocks));
+    if (bytes) bytes = checked_mul(*bytes, uint64_t(shape.windowed ? n_pages : n_blocks));
     if (bytes) bytes = checked_align(*bytes, kTensorAlignment);
     if (bytes) bytes = checked_mul(*bytes, 2);
     if (bytes) bytes = checked_add(*bytes, total);
@@ -33,12 +33,6 @@ std::optional<uint64_t> total_bytes(const KvLayout& layout, int n_blocks) {
     total = *bytes;
   }
   return total;
-}
-
-// One block of a layer's K or V, as rows.
-Tensor block_of(Tensor cache, BlockId block) {
-  const int64_t rows = cache.shape[1] * cache.shape[2];
-  return row_range(reshaped(cache, cache.rows(), cache.cols()), block * rows, rows);
 }
 
 }  // namespace
@@ -70,29 +64,31 @@ Status validate(const KvLayout& layout) {
   return ok();
 }
 
-std::optional<uint64_t> kv_block_bytes(const KvLayout& layout) {
-  uint64_t total = 0;
+std::optional<KvBlockBytes> kv_block_bytes(const KvLayout& layout) {
+  KvBlockBytes total;
   for (const KvLayerShape& shape : layout.layers) {
     std::optional<uint64_t> bytes = layer_block_bytes(layout, shape);
     if (bytes) bytes = checked_mul(*bytes, 2);
-    if (bytes) bytes = checked_add(*bytes, total);
+    uint64_t& sum = shape.windowed ? total.page : total.block;
+    if (bytes) bytes = checked_add(*bytes, sum);
     if (!bytes) return std::nullopt;
-    total = *bytes;
+    sum = *bytes;
   }
+  if (!checked_add(total.block, total.page)) return std::nullopt;
   return total;
 }
 
-Result<KvCache> KvCache::allocate(Backend& backend, const KvLayout& layout, int n_blocks) {
+Result<KvCache> KvCache::allocate(Backend& backend, const KvLayout& layout, int n_blocks,
+                                  int n_pages) {
   LM_TRY(validate(layout));
-  LM_CHECK(n_blocks >= 0);
-  const std::optional<uint64_t> bytes = total_bytes(layout, n_blocks);
+  LM_CHECK(n_blocks >= 0 && n_pages >= 0);
+  const std::optional<uint64_t> bytes = total_bytes(layout, n_blocks, n_pages);
   if (!bytes || *bytes > std::numeric_limits<size_t>::max()) {
     return Error{ErrorCode::out_of_memory, concat("a KV cache of ", n_blocks, " blocks of ",
                                                   layout.block_size, " tokens is beyond memory")};
   }
   KvCache cache;
   cache.layout_ = layout;
-  cache.n_blocks_ = n_blocks;
   cache.buffer_ = LM_TRY(backend.alloc(size_t(*bytes)));
 
   uint64_t offset = 0;
@@ -101,7 +97,8 @@ Result<KvCache> KvCache::allocate(Backend& backend, const KvLayout& layout, int 
     tensor.buffer = cache.buffer_.get();
     tensor.offset = offset;
     tensor.dtype = layout.dtype;
-    tensor.shape = {n_blocks, shape.n_kv_heads, layout.block_size, shape.head_dim};
+    tensor.shape = {shape.windowed ? n_pages : n_blocks, shape.n_kv_heads, layout.block_size,
+                    shape.head_dim};
     tensor.row_bytes = int64_t(row_bytes(layout.dtype, shape.head_dim));
     const uint64_t used = uint64_t(tensor.rows()) * uint64_t(tensor.row_bytes);
     offset += (used + kTensorAlignment - 1) / kTensorAlignment * kTensorAlignment;
@@ -111,21 +108,30 @@ Result<KvCache> KvCache::allocate(Backend& backend, const KvLayout& layout, int 
     cache.k_.push_back(place(shape));
     cache.v_.push_back(place(shape));
   }
-  cache.block_bytes_ = kv_block_bytes(layout).value_or(0);  // no more than all of them
+  const KvBlockBytes of_one = kv_block_bytes(layout).value_or(KvBlockBytes{});
+  cache.block_bytes_ = of_one.block + of_one.page;
   cache.staging_.resize(size_t(cache.block_bytes_));
   return cache;
 }
 
-void KvCache::copy_block(const BlockCopy& copy) {
-  read_block(copy.from, staging_);
-  write_block(copy.to, staging_);
+// One block of a layer's K or V, as rows.
+Tensor KvCache::block_of(Tensor cache, size_t layer, const BlockPlace& place) const {
+  const int32_t index = layout_.layers[layer].windowed ? place.page : place.block;
+  LM_CHECK(index >= 0);
+  const int64_t rows = cache.shape[1] * cache.shape[2];
+  return row_range(reshaped(cache, cache.rows(), cache.cols()), index * rows, rows);
 }
 
-void KvCache::read_block(BlockId block, std::span<std::byte> into) const {
+void KvCache::copy_block(const BlockPlace& from, const BlockPlace& to) {
+  read_block(from, staging_);
+  write_block(to, staging_);
+}
+
+void KvCache::read_block(const BlockPlace& place, std::span<std::byte> into) const {
   LM_CHECK(into.size() == block_bytes_);
   for (size_t layer = 0; layer < k_.size(); ++layer) {
     for (const Tensor& cache : {k_[layer], v_[layer]}) {
-      const Tensor from = block_of(cache, block);
+      const Tensor from = block_of(cache, layer, place);
       const size_t n = size_t(from.rows() * from.row_bytes);
       buffer_->backend().download(into.first(n), from);
       into = into.subspan(n);
@@ -133,11 +139,11 @@ void KvCache::read_block(BlockId block, std::span<std::byte> into) const {
   }
 }
 
-void KvCache::write_block(BlockId block, std::span<const std::byte> from) {
+void KvCache::write_block(const BlockPlace& place, std::span<const std::byte> from) {
   LM_CHECK(from.size() == block_bytes_);
   for (size_t layer = 0; layer < k_.size(); ++layer) {
     for (const Tensor& cache : {k_[layer], v_[layer]}) {
-      const Tensor to = block_of(cache, block);
+      const Tensor to = block_of(cache, layer, place);
       const size_t n = size_t(to.rows() * to.row_bytes);
       buffer_->backend().upload(to, from.first(n));
       from = from.subspan(n);

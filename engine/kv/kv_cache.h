@@ -1,5 +1,6 @@
 // engine/kv/kv_cache.h — the memory behind the blocks: K and V of every layer, reserved once and
-// touched by the operating system only where it is written.
+// touched by the operating system only where it is written. Layers with a window have memory for
+// fewer blocks: their blocks are pages (window_pages.h).
 #pragma once
 #include <cstdint>
 #include <memory>
@@ -15,6 +16,7 @@ namespace lm {
 
 struct KvLayerShape {
   int n_kv_heads = 0, head_dim = 0;
+  bool windowed = false;
 };
 
 struct KvLayout {
@@ -26,33 +28,46 @@ struct KvLayout {
 // bad_request or unsupported, with the numbers, when a cache can't have this layout.
 Status validate(const KvLayout& layout);
 
-// Bytes of one block over all layers, K and V; nullopt when they don't fit a number. The layout is
-// valid.
-std::optional<uint64_t> kv_block_bytes(const KvLayout& layout);
+// Bytes of K and V of one block over all layers: of those that see everything, and of those with a
+// window.
+struct KvBlockBytes {
+  uint64_t block = 0, page = 0;
+  bool operator==(const KvBlockBytes&) const = default;
+};
+// nullopt when their sum doesn't fit a number. The layout is valid.
+std::optional<KvBlockBytes> kv_block_bytes(const KvLayout& layout);
+
+// Where a block is: in the layers that see everything, and in those with a window, if it has a
+// page.
+struct BlockPlace {
+  BlockId block = -1;
+  PageId page = -1;
+};
 
 class KvCache {
  public:
   // The layout is validated here.
-  static Result<KvCache> allocate(Backend& backend, const KvLayout& layout, int n_blocks);
+  static Result<KvCache> allocate(Backend& backend, const KvLayout& layout, int n_blocks,
+                                  int n_pages = 0);
 
   const KvLayout& layout() const { return layout_; }
-  int n_blocks() const { return n_blocks_; }
   uint64_t bytes() const { return buffer_->bytes(); }
-  // {n_blocks, n_kv_heads, block_size, head_dim}
+  // {n_blocks or n_pages, n_kv_heads, block_size, head_dim}
   Tensor k(int layer) const { return k_[size_t(layer)]; }
   Tensor v(int layer) const { return v_[size_t(layer)]; }
 
   // Enqueues nothing: waits for the backend's work and copies one block of every layer.
-  void copy_block(const BlockCopy& copy);
+  void copy_block(const BlockPlace& from, const BlockPlace& to);
   // The same out of and into host memory: block_bytes() of K and V, layer after layer.
   uint64_t block_bytes() const { return block_bytes_; }
-  void read_block(BlockId block, std::span<std::byte> into) const;
-  void write_block(BlockId block, std::span<const std::byte> from);
+  void read_block(const BlockPlace& place, std::span<std::byte> into) const;
+  void write_block(const BlockPlace& place, std::span<const std::byte> from);
 
  private:
   KvCache() = default;
   KvLayout layout_;
-  int n_blocks_ = 0;
+  Tensor block_of(Tensor cache, size_t layer, const BlockPlace& place) const;
+
   uint64_t block_bytes_ = 0;
   std::unique_ptr<Buffer> buffer_;
   std::vector<Tensor> k_, v_;

@@ -52,8 +52,8 @@ Status Model::reserve(int max_tokens, int max_seqs, int max_logits) {
   return ok();
 }
 
-void Model::forward(const StepView& step, std::span<const KvLayer> kv, Tensor logit_rows,
-                    Tensor logits) {
+void Model::forward(const StepView& step, const StepView& windowed, std::span<const KvLayer> kv,
+                    Tensor logit_rows, Tensor logits) {
   const Impl& m = *impl_;
   Backend& b = *m.backend;
   const int64_t n_logits = logits ? logits.rows() : 0;
@@ -62,8 +62,10 @@ void Model::forward(const StepView& step, std::span<const KvLayer> kv, Tensor lo
   const Activations a = m.activations->of(step.n_tokens, n_logits);
 
   b.embed(m.weights->embedding, step.token_ids, m.config.embed_scale, a.x);
-  for (size_t i = 0; i < kv.size(); ++i)
-    decoder_layer(m.config.layers[i], m.weights->layers[i], kv[i], step, a);
+  for (size_t i = 0; i < kv.size(); ++i) {
+    const StepView& view = kv[i].windowed ? windowed : step;
+    decoder_layer(m.config.layers[i], m.weights->layers[i], kv[i], view, a);
+  }
   if (n_logits == 0) return;
 
   b.gather_rows(a.x, logit_rows, a.last);

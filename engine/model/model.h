@@ -16,6 +16,7 @@ namespace lm {
 // One layer's KV cache: [n_blocks, n_kv_heads, block_size, head_dim].
 struct KvLayer {
   Tensor k, v;
+  bool windowed = false;  // its blocks are those of forward()'s second view
 };
 
 struct LoadOptions {
@@ -48,7 +49,9 @@ class Model {
   // logits row i [n_vocab] = the scores after row logit_rows[i] of the step.
   // kv has one entry per layer. logit_rows i32 [n_logits]; logits f32 [n_logits, n_vocab].
   // Only enqueues: wait with Backend::synchronize or download.
-  void forward(const StepView& step, std::span<const KvLayer> kv, Tensor logit_rows, Tensor logits);
+  // windowed: the same step, with the slots and block table of layers that keep only a window.
+  void forward(const StepView& step, const StepView& windowed, std::span<const KvLayer> kv,
+               Tensor logit_rows, Tensor logits);
 
  private:
   struct Impl;

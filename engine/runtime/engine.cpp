@@ -195,7 +195,7 @@ bool Engine::Impl::receive() {
   for (const RequestId id : departures) withdraw(id);
   if (stop_now) {
     for (const std::unique_ptr<Generation>& generation : active) {
-      generation->finish(Finish::cancelled);
+      if (!generation->finished()) generation->finish(Finish::cancelled);
     }
   }
   retire();
@@ -304,7 +304,9 @@ void Engine::Impl::fail(const std::vector<PlannedRow>& plan, const std::string& 
 void Engine::Impl::retire() {
   const auto finished = [&](const std::unique_ptr<Generation>& generation) {
     if (!generation->finished()) return false;
+    const size_t n_computed = size_t(generation->n_computed);
     scheduler.remove(generation.get());
+    if (store) store->save_end(std::span(generation->tokens).first(n_computed));
     speculation.forget(generation->id);
     return true;
   };
@@ -334,6 +336,8 @@ void Engine::Impl::publish_totals() {
   totals.blocks = pool.n_blocks();
   totals.free_blocks = pool.free_blocks();
   totals.cached_blocks = pool.cached_blocks();
+  totals.pages = pool.pages().n_pages();
+  totals.free_pages = pool.pages().free_pages();
 }
 
 Engine::Engine(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}

@@ -1,5 +1,8 @@
 // engine/runtime/engine.h — the loop: schedule, forward, sample, emit. One thread owns all
-// sequences; the world talks to it through one queue.
+// sequences; the world talks to it through one queue. There are no sessions here: K and V are found
+// by the tokens that they belong to, in memory and on disk. Whoever asks with the tokens of a
+// conversation goes on where it was, whether it was continued, taken back, edited, branched, or
+// kept by another program; the conversation itself is its caller's (engine/chat).
 #pragma once
 #include <cstdint>
 #include <memory>
@@ -28,6 +31,7 @@ struct EngineTotals {
   uint64_t steps = 0, preemptions = 0;
   int running = 0, waiting = 0;                        // samples, now
   int blocks = 0, cached_blocks = 0, free_blocks = 0;  // of the KV cache, now; cached ones are free
+  int pages = 0, free_pages = 0;                       // likewise, of layers with a window
 };
 
 class Engine {

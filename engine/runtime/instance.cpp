@@ -54,26 +54,41 @@ KvLayout kv_layout(const ModelConfig& config, const InstanceOptions& options) {
   layout.block_size = options.block_size;
   layout.dtype = options.kv_dtype;
   for (const LayerSpec& layer : config.layers) {
-    layout.layers.push_back({layer.attn.n_kv_heads, layer.attn.head_dim});
+    layout.layers.push_back({.n_kv_heads = layer.attn.n_kv_heads,
+                             .head_dim = layer.attn.head_dim,
+                             .windowed = layer.attn.window > 0});
   }
   return layout;
 }
 
-Result<MemoryNeeds> needs_of(const gguf::File& file, const KvLayout& layout) {
+// Without the weights.
+Result<MemoryNeeds> needs_of(const ModelConfig& config, const KvLayout& layout) {
   LM_TRY(validate(layout));
-  const std::optional<uint64_t> block_bytes = kv_block_bytes(layout);
-  if (!block_bytes) {
+  const std::optional<KvBlockBytes> bytes = kv_block_bytes(layout);
+  if (!bytes) {
     return Error{ErrorCode::out_of_memory, "a KV block of this model is larger than any memory"};
   }
-  return MemoryNeeds{tensor_bytes(file), *block_bytes};
+  int window = 0;
+  for (const LayerSpec& layer : config.layers) window = std::max(window, layer.attn.window);
+  return MemoryNeeds{0, bytes->block, bytes->page, window};
+}
+
+Result<MemoryNeeds> needs_of(const gguf::File& file, const ModelConfig& config,
+                             const KvLayout& layout) {
+  MemoryNeeds needs = LM_TRY(needs_of(config, layout));
+  needs.weight_bytes = tensor_bytes(file);
+  return needs;
 }
 
 Result<MemoryPlan> plan(const InstanceOptions& options, const MemoryNeeds& needs,
                         const ModelConfig& config, bool on_cpu, uint64_t memory) {
   const std::optional<uint64_t> weights =
       checked_add(needs.weight_bytes, options.beside.weight_bytes);
-  const std::optional<uint64_t> block = checked_add(needs.block_bytes, options.beside.block_bytes);
-  if (!weights || !block) {
+  // A draft model plans for its windows itself, in as many bytes as it would have without them.
+  std::optional<uint64_t> block =
+      checked_add(options.beside.block_bytes, options.beside.page_bytes);
+  if (block) block = checked_add(*block, needs.block_bytes);
+  if (!weights || !block || !checked_add(*block, needs.page_bytes)) {
     return Error{ErrorCode::out_of_memory, "two models that are larger than any memory"};
   }
   return plan_memory({.n_ctx = options.n_ctx,
@@ -82,6 +97,9 @@ Result<MemoryPlan> plan(const InstanceOptions& options, const MemoryNeeds& needs
                       .kv_budget = options.kv_budget,
                       .block_size = options.block_size,
                       .block_bytes = *block,
+                      .page_bytes = needs.page_bytes,
+                      .window = needs.window,
+                      .step_tokens = std::max(options.max_step_tokens, options.max_seqs),
                       .weight_bytes = *weights,
                       .weights_may_stay = on_cpu,
                       .memory_bytes = memory});
@@ -109,6 +127,7 @@ struct Instance::Impl {
 
   Status check_rows(std::span<const StepRow> rows) const;
   void forward();
+  BlockPlace place_of(BlockId block) const;
 };
 
 namespace {
@@ -164,11 +183,24 @@ Result<std::unique_ptr<Instance>> Instance::open(const Registry& registry,
 Result<MemoryNeeds> Instance::needs(const InstanceOptions& options) {
   try {
     const gguf::File file = LM_TRY(gguf::File::open(options.model_path));
-    return needs_of(file, kv_layout(LM_TRY(read_config(file)), options));
+    const ModelConfig config = LM_TRY(read_config(file));
+    return needs_of(file, config, kv_layout(config, options));
   } catch (const std::bad_alloc&) {
     return Error{ErrorCode::out_of_memory,
                  concat("not enough memory to read ", printable(options.model_path.string()))};
   }
+}
+
+Result<uint64_t> Instance::kv_bytes(const ModelConfig& config, const InstanceOptions& options) {
+  LM_TRY(check_options(options));
+  const MemoryNeeds needs = LM_TRY(needs_of(config, kv_layout(config, options)));
+  const MemoryPlan found =
+      LM_TRY(plan(options, needs, config, true, std::numeric_limits<uint64_t>::max()));
+  const auto blocks = checked_mul(uint64_t(found.n_blocks), needs.block_bytes);
+  const auto pages = checked_mul(uint64_t(found.n_pages), needs.page_bytes);
+  const auto sum = blocks && pages ? checked_add(*blocks, *pages) : std::nullopt;
+  if (sum) return *sum;
+  return Error{ErrorCode::out_of_memory, "a KV cache that is larger than any memory"};
 }
 
 Result<std::unique_ptr<Instance>> Instance::open_model(const Registry& registry,
@@ -184,7 +216,7 @@ Result<std::unique_ptr<Instance>> Instance::open_model(const Registry& registry,
 
   const KvLayout layout = kv_layout(config, options);
   const uint64_t memory = memory_of(*backend, registry);
-  const MemoryNeeds needs = LM_TRY(needs_of(file, layout));
+  const MemoryNeeds needs = LM_TRY(needs_of(file, config, layout));
   const MemoryPlan memory_plan =
       LM_TRY(plan(options, needs, config, backend->name() == "cpu", memory));
   const int block_size = layout.block_size;
@@ -194,38 +226,40 @@ Result<std::unique_ptr<Instance>> Instance::open_model(const Registry& registry,
       .max_logits = options.draft_rows +
                     (options.max_step_logits > 0 ? options.max_step_logits : options.max_seqs),
       .max_blocks = memory_plan.n_ctx / block_size + (memory_plan.n_ctx % block_size != 0 ? 1 : 0),
-      .block_size = block_size};
+      .block_size = block_size,
+      .windows = needs.window > 0};
 
   Model model = LM_TRY(Model::load(file, *backend,
                                    {.n_ctx = memory_plan.n_ctx,
                                     .in_place = memory_plan.weights_stay,
                                     .progress = options.load_progress}));
-  KvCache kv = LM_TRY(KvCache::allocate(*backend, layout, memory_plan.n_blocks));
+  KvCache kv =
+      LM_TRY(KvCache::allocate(*backend, layout, memory_plan.n_blocks, memory_plan.n_pages));
   StepInputs inputs = LM_TRY(StepInputs::allocate(*backend, shape));
   LogitsMemory logits = LM_TRY(allocate_logits(*backend, shape.max_logits, config.n_vocab));
   LM_TRY(model.reserve(shape.max_tokens, shape.max_seqs, shape.max_logits));
 
   std::vector<KvLayer> kv_layers;
   for (int layer = 0; layer < int(layout.layers.size()); ++layer) {
-    kv_layers.push_back({kv.k(layer), kv.v(layer)});
+    kv_layers.push_back({kv.k(layer), kv.v(layer), layout.layers[size_t(layer)].windowed});
   }
-  return std::unique_ptr<Instance>(new Instance(
-      std::unique_ptr<Impl>(new Impl{.file = std::move(file),
-                                     .files = std::move(files),
-                                     .tokenizer = std::move(tokenizer),
-                                     .backend = std::move(backend),
-                                     .model = std::move(model),
-                                     .kv = std::move(kv),
-                                     .pool = BlockPool(memory_plan.n_blocks, block_size),
-                                     .inputs = std::move(inputs),
-                                     .logits_buffer = std::move(logits.buffer),
-                                     .logits = logits.tensor,
-                                     .host_logits = std::move(logits.host),
-                                     .kv_layers = std::move(kv_layers),
-                                     .shape = shape,
-                                     .draft_rows = options.draft_rows,
-                                     .n_ctx = memory_plan.n_ctx,
-                                     .weights_in_file = memory_plan.weights_stay})));
+  return std::unique_ptr<Instance>(new Instance(std::unique_ptr<Impl>(new Impl{
+      .file = std::move(file),
+      .files = std::move(files),
+      .tokenizer = std::move(tokenizer),
+      .backend = std::move(backend),
+      .model = std::move(model),
+      .kv = std::move(kv),
+      .pool = BlockPool(memory_plan.n_blocks, block_size, {needs.window, memory_plan.n_pages}),
+      .inputs = std::move(inputs),
+      .logits_buffer = std::move(logits.buffer),
+      .logits = logits.tensor,
+      .host_logits = std::move(logits.host),
+      .kv_layers = std::move(kv_layers),
+      .shape = shape,
+      .draft_rows = options.draft_rows,
+      .n_ctx = memory_plan.n_ctx,
+      .weights_in_file = memory_plan.weights_stay})));
 }
 
 const ModelConfig& Instance::config() const {
@@ -292,7 +326,7 @@ Status Instance::Impl::check_rows(std::span<const StepRow> rows) const {
 
 void Instance::Impl::forward() {
   const Tensor rows = inputs.logit_rows();
-  model.forward(inputs.view(), kv_layers, rows, first_rows(logits, rows.cols()));
+  model.forward(inputs.view(), inputs.windowed(), kv_layers, rows, first_rows(logits, rows.cols()));
 }
 
 Result<std::span<float>> Instance::step(std::span<const StepRow> rows) {
@@ -312,17 +346,21 @@ Result<std::span<float>> Instance::step(std::span<const StepRow> rows) {
   return wanted;
 }
 
+BlockPlace Instance::Impl::place_of(BlockId block) const {
+  return {.block = block, .page = pool.pages().of(block)};
+}
+
 void Instance::copy_block(const BlockCopy& copy) {
-  impl_->kv.copy_block(copy);
+  impl_->kv.copy_block(impl_->place_of(copy.from), impl_->place_of(copy.to));
 }
 uint64_t Instance::block_bytes() const {
   return impl_->kv.block_bytes();
 }
 void Instance::read_block(BlockId block, std::span<std::byte> into) const {
-  impl_->kv.read_block(block, into);
+  impl_->kv.read_block(impl_->place_of(block), into);
 }
 void Instance::write_block(BlockId block, std::span<const std::byte> from) {
-  impl_->kv.write_block(block, from);
+  impl_->kv.write_block(impl_->place_of(block), from);
 }
 
 }  // namespace lm

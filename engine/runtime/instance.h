@@ -26,7 +26,9 @@ namespace lm {
 // What a model takes of the memory.
 struct MemoryNeeds {
   uint64_t weight_bytes = 0;
-  uint64_t block_bytes = 0;  // of a block of the KV cache
+  uint64_t block_bytes = 0;  // of a block of the KV cache, in the layers without a window
+  uint64_t page_bytes = 0;   // and in those that have one
+  int window = 0;            // tokens that the widest of them sees; 0: there are none
 };
 
 struct InstanceOptions {
@@ -54,6 +56,9 @@ class Instance {
                                                 const InstanceOptions& options);
   // Of these options' model, without loading it.
   static Result<MemoryNeeds> needs(const InstanceOptions& options);
+  // Bytes of the KV cache of max_seqs sequences of n_ctx tokens, both stated, where memory is no
+  // limit.
+  static Result<uint64_t> kv_bytes(const ModelConfig& config, const InstanceOptions& options);
   ~Instance();
 
   const ModelConfig& config() const;
@@ -80,7 +85,7 @@ class Instance {
   Result<std::span<float>> step(std::span<const StepRow> rows);
 
   // Makes one block of the pool hold what another does, before the next step; what a block holds,
-  // out of and into host memory: block_bytes() of it.
+  // out of and into host memory: block_bytes() of it. In a model with windows it has a page.
   void copy_block(const BlockCopy& copy);
   uint64_t block_bytes() const;
   void read_block(BlockId block, std::span<std::byte> into) const;

@@ -104,6 +104,52 @@ BlockSource::Answer KvStore::load(Hash128 parent, int index, std::span<const Tok
   }
 }
 
+int KvStore::load_tail(Hash128 parent, int index, std::span<const TokenId> tokens, BlockId block) {
+  const std::optional<Hash128> known_space = space();
+  if (!known_space) return 0;
+  try {
+    const std::optional<DiskCache::FoundTail> tail =
+        disk_->find_tail({.space = *known_space, .parent = parent, .index = index, .tokens = {}},
+                         size_t(instance_->block_bytes()));
+    if (!tail || tail->tokens.size() >= size_t(instance_->pool().block_size())) return 0;
+    const auto end =
+        std::mismatch(tail->tokens.begin(), tail->tokens.end(), tokens.begin(), tokens.end()).first;
+    if (end != tail->tokens.begin()) instance_->write_block(block, tail->found.payload);
+    return int(end - tail->tokens.begin());
+  } catch (const std::bad_alloc&) {
+    return 0;
+  }
+}
+
+void KvStore::save_end(std::span<const TokenId> computed) {
+  const BlockPool& pool = instance_->pool();
+  const PrefixIndex& known = pool.index();
+  const size_t size = size_t(pool.block_size()), n_whole = computed.size() / size;
+  const std::span<const TokenId> tail = computed.subspan(n_whole * size);
+  const std::optional<Hash128> known_space = space();
+  if (tail.empty() || !known_space || !disk_->has_room(size_t(instance_->block_bytes()))) return;
+  BlockId last = PrefixIndex::kRoot;
+  for (size_t i = 0; i < n_whole; ++i) {
+    last = known.find(last, computed.subspan(i * size, size));
+    if (last < 0) return;
+  }
+  const PrefixMatch match = known.find_beginning(last, tail);
+  const bool exact =
+      match.n_tokens == int(tail.size()) && known.n_tokens(match.block) == match.n_tokens;
+  if (!exact || (pool.window() > 0 && pool.pages().of(match.block) < 0)) return;
+  try {
+    std::vector<std::byte> payload(size_t(instance_->block_bytes()));
+    instance_->read_block(match.block, payload);
+    disk_->store({.space = *known_space,
+                  .parent = known.key(last),
+                  .index = int(n_whole),
+                  .tokens = tail,
+                  .is_tail = true},
+                 std::move(payload));
+  } catch (const std::bad_alloc&) {  // then it will be computed again
+  }
+}
+
 void KvStore::save() {
   BlockPool& pool = instance_->pool();
   pool.index().take_whole(new_blocks_);
@@ -129,6 +175,8 @@ void KvStore::save(const Pending& wanted, const Hash128& known_space) {
   const BlockId block = wanted.block;
   const bool whole = index.n_tokens(block) == instance_->pool().block_size();
   if (!whole || index.key(block) != wanted.key) return;
+  const BlockPool& pool = instance_->pool();
+  if (pool.window() > 0 && pool.pages().of(block) < 0) return;  // gone before the disk was ready
   const BlockRecord record{.space = known_space,
                            .parent = index.key(index.parent(block)),
                            .index = index.index(block),

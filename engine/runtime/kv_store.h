@@ -26,6 +26,10 @@ class KvStore final : public BlockSource {
   // The engine thread's. A step loads a bounded number of bytes, so that others go on meanwhile.
   void begin_step();
   Answer load(Hash128 parent, int index, std::span<const TokenId> tokens, BlockId block) override;
+  int load_tail(Hash128 parent, int index, std::span<const TokenId> tokens, BlockId block) override;
+  // A sequence with these tokens computed has ended, and its blocks went back to the pool: hands
+  // over the last one, if it is not whole.
+  void save_end(std::span<const TokenId> computed);
   // Hands over what became whole since the last time, for as much as the disk keeps up with. What
   // is evicted before that is not saved.
   void save();

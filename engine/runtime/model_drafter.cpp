@@ -87,7 +87,10 @@ class ModelDrafter final : public Drafter {
 
   Reading& reading_of(uint64_t sequence, std::span<const TokenId> history);
   void begin(const DraftTask& task);
+  bool evict_oldest();
   bool make_room(Reading& reading, int n_tokens);
+  bool open_window(const Open& open, int n);
+  int n_unread(const Open& open) const;
   Status pass();
   bool draw(const Open& open, std::span<const float> logits);
   TokenId next_token(const Open& open, size_t position) const;
@@ -152,18 +155,38 @@ void ModelDrafter::begin(const DraftTask& task) {
   open_.push_back({.task = &task, .reading = &reading});
 }
 
-// Takes the blocks of those that have not drafted for longest, never of one that drafts now.
+// Takes the blocks of the one that has not drafted for longest, never of one that drafts now.
+bool ModelDrafter::evict_oldest() {
+  Reading* oldest = nullptr;
+  for (auto& [sequence, other] : readings_) {
+    const bool spare = other.last_use < uses_ && !other.tokens.empty();
+    if (spare && (oldest == nullptr || other.last_use < oldest->last_use)) oldest = &other;
+  }
+  if (oldest == nullptr) return false;
+  *oldest = Reading(instance_->pool());
+  return true;
+}
+
 bool ModelDrafter::make_room(Reading& reading, int n_tokens) {
   while (!reading.table.grow(n_tokens)) {
-    Reading* oldest = nullptr;
-    for (auto& [sequence, other] : readings_) {
-      const bool spare = other.last_use < uses_ && !other.tokens.empty();
-      if (spare && (oldest == nullptr || other.last_use < oldest->last_use)) oldest = &other;
-    }
-    if (oldest == nullptr) return false;
-    *oldest = Reading(instance_->pool());
+    if (!evict_oldest()) return false;
   }
   return true;
+}
+
+// Before `n` more tokens are read. The text stays as it is but for its last token: drafts begin
+// behind it, and the window may not be ahead of where they do.
+bool ModelDrafter::open_window(const Open& open, int n) {
+  const int n_read = int(open.reading->tokens.size());
+  const int n_text = int(open.task->history.size()) - 1;
+  while (!open.reading->table.open_window(std::min(n_read, n_text), n_read + n)) {
+    if (!evict_oldest()) return false;
+  }
+  return true;
+}
+
+int ModelDrafter::n_unread(const Open& open) const {
+  return int(open.task->history.size() + open.task->draft->size() - open.reading->tokens.size());
 }
 
 // Every task reads what it can of its text and draft; those that come to the end draw a token.
@@ -173,11 +196,14 @@ Status ModelDrafter::pass() {
   fed_.clear();
   int room = instance_->max_step_tokens();
   fed_.reserve(size_t(room));
+  // Where there are no pages the draft ends.
+  std::erase_if(
+      open_, [&](const Open& open) { return !open_window(open, std::min(n_unread(open), room)); });
+  if (open_.empty()) return ok();
   for (Open& open : open_) {
     const size_t n_read = open.reading->tokens.size();
-    const int unread = int(open.task->history.size() + open.task->draft->size() - n_read);
-    open.n_tokens = std::min(unread, room);
-    open.reaches_end = open.n_tokens == unread;
+    open.n_tokens = std::min(n_unread(open), room);
+    open.reaches_end = open.n_tokens == n_unread(open);
     room -= open.n_tokens;
     if (open.n_tokens == 0) continue;
     const size_t first = fed_.size();

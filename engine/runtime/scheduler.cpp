@@ -35,8 +35,13 @@ std::span<const TokenId> computed(const Sequence& sequence) {
 }  // namespace
 
 Scheduler::Scheduler(BlockPool& pool, int max_step_tokens, int max_seqs)
-    : pool_(&pool), max_step_tokens_(max_step_tokens), max_seqs_(max_seqs) {
+    : pool_(&pool),
+      max_step_tokens_(max_step_tokens),
+      max_seqs_(max_seqs),
+      most_pages_(most_window_pages(pool.window(), max_step_tokens, pool.block_size())) {
   LM_CHECK(max_seqs >= 1 && max_step_tokens >= max_seqs);
+  const int n_pages = pool.pages().n_pages();
+  LM_CHECK(pool.window() == 0 || n_pages >= std::min(most_pages_, pool.n_blocks()));
   running_.reserve(size_t(max_seqs));
   plan_.reserve(size_t(max_seqs));
   copies_.reserve(size_t(max_seqs));
@@ -78,7 +83,7 @@ void Scheduler::withdraw(Sequence& sequence) {
 }
 
 void Scheduler::drop_copies() {
-  for (const BlockCopy& copy : copies_) pool_->release(copy.from);
+  for (const BlockCopy& copy : copies_) pool_->release_source(copy.from);
   copies_.clear();
 }
 
@@ -93,6 +98,7 @@ const std::vector<PlannedRow>& Scheduler::next() {
 // Every running sequence gets blocks for the tokens it has; the oldest ask first. A prompt got all
 // of its blocks when it was admitted, so only decoding sequences ask here.
 void Scheduler::reserve_blocks() {
+  while (!enough_pages(0)) preempt_last();
   for (size_t i = 0; i < running_.size(); ++i) {
     Sequence& sequence = *running_[i];
     const int n_tokens = int(sequence.tokens.size());
@@ -104,6 +110,23 @@ void Scheduler::reserve_blocks() {
       if (i == running_.size()) return;  // it was this one
     }
   }
+}
+
+// The most that its window may reach in this step, and a block that a copy is made of.
+int Scheduler::pages_for(const Sequence& sequence) const {
+  const int size = pool_->block_size();
+  return std::min((int(sequence.tokens.size()) + size - 1) / size + 1, most_pages_);
+}
+
+// Whether the layers with a window have pages for all that run, and so many more. One alone always
+// finds enough, and so does everybody where each block can have a page.
+bool Scheduler::enough_pages(int more) const {
+  const int n_pages = pool_->pages().n_pages();
+  if (n_pages == pool_->n_blocks() || pool_->window() == 0) return true;
+  if (running_.size() + (more > 0 ? 1 : 0) <= 1) return true;
+  int64_t needed = more;
+  for (const Sequence* sequence : running_) needed += pages_for(*sequence);
+  return needed <= n_pages;
 }
 
 void Scheduler::preempt_last() {
@@ -136,7 +159,7 @@ bool Scheduler::give_blocks(Sequence& sequence) {
   sequence.table.adopt(reusable(sequence));
   const int needed = sequence.table.missing_blocks(n_tokens);
   LM_CHECK(needed <= pool_->n_blocks());
-  if (needed + int(running_.size()) > pool_->free_blocks()) {
+  if (needed + int(running_.size()) > pool_->free_blocks() || !enough_pages(pages_for(sequence))) {
     sequence.table.clear();
     return false;
   }
@@ -160,6 +183,10 @@ void Scheduler::plan_rows() {
   }
   share_room(std::span(plan_).subspan(n_decoding), room);
   std::erase_if(plan_, [](const PlannedRow& row) { return row.n_tokens == 0; });
+  for (const PlannedRow& row : plan_) {
+    const int n_computed = row.sequence->n_computed;
+    LM_CHECK(row.sequence->table.open_window(n_computed, n_computed + row.n_tokens));
+  }
 }
 
 // The first prompts get the same part of the step; what a short one leaves goes to all in order.
@@ -188,9 +215,10 @@ bool Scheduler::reuse(Sequence& sequence) {
     const BlockTable::Tail tail = table.adopt_tail(reusable(sequence));
     known += tail.n_tokens;
     if (tail.copy) {
-      pool_->share(tail.copy->from);
+      pool_->hold_source(tail.copy->from);
       copies_.push_back(*tail.copy);
     }
+    if (tail.n_tokens == 0 && source_ != nullptr) known += load_tail(sequence);
   }
   if (sequence.n_preempted == 0) sequence.n_reused += known - sequence.n_computed;
   sequence.n_computed = known;
@@ -204,6 +232,7 @@ bool Scheduler::load(Sequence& sequence) {
   const std::span<const TokenId> wanted = reusable(sequence);
   while (table.n_shared() + size <= int(wanted.size())) {
     const int index = table.n_shared() / size;
+    if (!table.open_window(table.n_shared(), table.n_shared() + size)) return true;
     const BlockId last = index == 0 ? PrefixIndex::kRoot : table.blocks()[size_t(index) - 1];
     const BlockSource::Answer answer = source_->load(
         pool_->index().key(last), index, wanted.subspan(size_t(table.n_shared()), size_t(size)),
@@ -214,6 +243,19 @@ bool Scheduler::load(Sequence& sequence) {
     table.adopt(wanted);  // the cache may know what stands behind it
   }
   return true;
+}
+
+// Tokens of an unfinished block of the source.
+int Scheduler::load_tail(Sequence& sequence) {
+  BlockTable& table = sequence.table;
+  const std::span<const TokenId> wanted = reusable(sequence).subspan(size_t(table.n_shared()));
+  const int index = table.n_shared() / pool_->block_size();
+  if (wanted.empty() || !table.open_window(table.n_shared(), table.n_shared() + 1)) return 0;
+  const BlockId last = index == 0 ? PrefixIndex::kRoot : table.blocks()[size_t(index) - 1];
+  const int n_tokens =
+      source_->load_tail(pool_->index().key(last), index, wanted, table.blocks()[size_t(index)]);
+  if (sequence.n_preempted == 0) sequence.n_loaded += n_tokens;
+  return n_tokens;
 }
 
 // Whether a prompt planned before it is about to compute tokens that this one could take over.

@@ -75,10 +75,13 @@ class Scheduler {
   void reserve_blocks();
   void admit();
   bool give_blocks(Sequence& sequence);
+  int pages_for(const Sequence& sequence) const;
+  bool enough_pages(int more) const;
   void plan_rows();
   static void share_room(std::span<PlannedRow> prompts, int room);
   bool reuse(Sequence& sequence);
   bool load(Sequence& sequence);
+  int load_tail(Sequence& sequence);
   bool others_compute(const Sequence& sequence) const;
   void wait(Sequence* sequence);
   void preempt_last();
@@ -88,6 +91,7 @@ class Scheduler {
   BlockPool* pool_;
   BlockSource* source_ = nullptr;
   int max_step_tokens_, max_seqs_;
+  int most_pages_;                  // of one sequence
   std::vector<Sequence*> waiting_;  // in order, the first one last
   std::vector<Sequence*> running_;  // in order; each has blocks for all of its tokens when planned
   uint64_t now_ = 0;                // the turn of the last one admitted, or later

@@ -78,8 +78,8 @@ void Speculation::ask(std::span<const DecodingRow> rows) {
   policy_.reset();
 }
 
-// A draft is cut where it is longer than asked, leaves the vocabulary, or finds no free block:
-// drafts never take one from a sequence.
+// A draft is cut where it is longer than asked, leaves the vocabulary, or finds no free
+// block: drafts never take one from a sequence.
 void Speculation::keep(const DecodingRow& row, size_t i) {
   Sequence& sequence = *row.sequence;
   std::vector<TokenId>& proposal = proposals_[i];
@@ -89,8 +89,9 @@ void Speculation::keep(const DecodingRow& row, size_t i) {
       size_t(std::find_if(proposal.begin(), proposal.end(), outside) - proposal.begin());
   proposal.resize(std::min(valid, size_t(choices_[i].length)));
   const int n_tokens = int(sequence.tokens.size());
-  if (!proposal.empty() && !sequence.table.grow(n_tokens + int(proposal.size()))) {
-    proposal.resize(size_t(std::max(0, sequence.table.capacity() - n_tokens)));
+  if (!proposal.empty() &&
+      !sequence.table.prepare(sequence.n_computed, n_tokens + int(proposal.size()))) {
+    proposal.resize(size_t(std::max(0, sequence.table.writable() - n_tokens)));
   }
   const size_t first = buffer_.size();
   buffer_.push_back(sequence.tokens.back());

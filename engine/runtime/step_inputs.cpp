@@ -40,9 +40,10 @@ std::span<int32_t> StepInputs::host(const Tensor& tensor) {
 }
 
 Result<StepInputs> StepInputs::allocate(Backend& backend, const StepShape& shape) {
+  const uint64_t n_views = shape.windows ? 2 : 1;
   const std::optional<uint64_t> table =
-      checked_mul(uint64_t(shape.max_seqs), uint64_t(shape.max_blocks));
-  const uint64_t rest = 3 * aligned(uint64_t(shape.max_tokens)) +
+      checked_mul(n_views * uint64_t(shape.max_seqs), uint64_t(shape.max_blocks));
+  const uint64_t rest = (2 + n_views) * aligned(uint64_t(shape.max_tokens)) +
                         2 * aligned(uint64_t(shape.max_seqs) + 1) +
                         aligned(uint64_t(shape.max_logits));
   if (!table || *table > uint64_t(std::numeric_limits<int32_t>::max())) {
@@ -65,7 +66,11 @@ Result<StepInputs> StepInputs::allocate(Backend& backend, const StepShape& shape
   view.q_start = inputs.place(1, shape.max_seqs + 1);
   view.kv_len = inputs.place(1, shape.max_seqs);
   inputs.logit_rows_ = inputs.place(1, shape.max_logits);
-  view.block_table = inputs.place(shape.max_seqs, shape.max_blocks);  // last: only its head is used
+  Tensor window_slots;
+  if (shape.windows) window_slots = inputs.place(1, shape.max_tokens);
+  // Last: only its head is used, the rows of one view and then those of the other.
+  view.block_table = inputs.place(int64_t(n_views) * shape.max_seqs, shape.max_blocks);
+  inputs.windowed_.slots = window_slots;
   LM_CHECK(inputs.placed_ <= total);
   return inputs;
 }
@@ -88,18 +93,26 @@ void StepInputs::assemble(std::span<const StepRow> rows) {
   set_cols(view_.kv_len, n_seqs);
   set_cols(logit_rows_, n_logits);
   view_.block_table.shape[2] = n_seqs;
+  if (shape_.windows) {
+    const Tensor slots = windowed_.slots;
+    windowed_ = view_;
+    windowed_.slots = slots;
+    set_cols(windowed_.slots, n_tokens);
+    windowed_.block_table.offset += uint64_t(n_seqs) * uint64_t(view_.block_table.row_bytes);
+  }
 
   int first_row = 0, logit = 0;
   for (int s = 0; s < n_seqs; ++s) {
     const StepRow& row = rows[size_t(s)];
     write_sequence(row, s, first_row);
+    if (shape_.windows) write_window(row, s, first_row);
     first_row += int(row.tokens.size());
     for (int i = row.n_logits; i > 0; --i) host(logit_rows_)[size_t(logit++)] = first_row - i;
   }
   host(view_.q_start)[size_t(n_seqs)] = n_tokens;
 
-  const uint64_t used =
-      view_.block_table.offset / sizeof(int32_t) + uint64_t(n_seqs) * uint64_t(shape_.max_blocks);
+  const uint64_t used = windowed().block_table.offset / sizeof(int32_t) +
+                        uint64_t(n_seqs) * uint64_t(shape_.max_blocks);
   Tensor head = view_.token_ids;  // the first tensor of the buffer
   set_cols(head, int64_t(used));
   backend_->upload(head, std::as_bytes(std::span(staging_).first(size_t(used))));
@@ -123,11 +136,28 @@ void StepInputs::write_sequence(const StepRow& row, int index, int first_row) {
   const std::vector<BlockId>& blocks = row.table->blocks();
   const size_t used = size_t((kv_len + shape_.block_size - 1) / shape_.block_size);
   LM_CHECK(used <= size_t(shape_.max_blocks));
-  const std::span<int32_t> entries =
-      host(view_.block_table)
-          .subspan(size_t(index) * size_t(shape_.max_blocks), size_t(shape_.max_blocks));
+  const std::span<int32_t> entries = table_row(view_, index);
   std::copy_n(blocks.begin(), used, entries.begin());
   std::fill(entries.begin() + std::ptrdiff_t(used), entries.end(), -1);
+}
+
+void StepInputs::write_window(const StepRow& row, int index, int first_row) {
+  const int n = int(row.tokens.size()), kv_len = row.first_position + n;
+  LM_CHECK(row.table->writable() >= kv_len);
+  for (int i = 0; i < n; ++i) {
+    host(windowed_.slots)[size_t(first_row + i)] = row.table->window_slot(row.first_position + i);
+  }
+  const std::span<int32_t> entries = table_row(windowed_, index);
+  std::fill(entries.begin(), entries.end(), -1);
+  for (int i = row.table->first_page(); i * shape_.block_size < kv_len; ++i) {
+    entries[size_t(i)] = row.table->page(i);
+  }
+}
+
+std::span<int32_t> StepInputs::table_row(const StepView& view, int index) {
+  const size_t first = view.block_table.offset / sizeof(int32_t);
+  const size_t cols = size_t(shape_.max_blocks);
+  return std::span(staging_).subspan(first + size_t(index) * cols, cols);
 }
 
 }  // namespace lm

@@ -124,7 +124,12 @@ Result<BenchPlan> plan_bench(const BenchOptions& options) {
       plan.max_seqs = std::max(plan.max_seqs, test.sequences);
     }
     plan.max_step_tokens = std::max(std::clamp(plan.n_ctx, 1, kMostStepTokens), plan.max_seqs);
-    plan.kv_bytes = plan.cost.kv_bytes_per_token() * uint64_t(plan.n_ctx) * uint64_t(plan.max_seqs);
+    InstanceOptions kv = options.instance;
+    kv.n_ctx = plan.n_ctx;
+    kv.max_seqs = plan.max_seqs;
+    kv.max_step_tokens = plan.max_step_tokens;
+    const Result<uint64_t> kv_bytes = Instance::kv_bytes(config, kv);
+    plan.kv_bytes = kv_bytes.ok() ? kv_bytes.value() : 0;  // refused when it is opened
     return plan;
   };
   Result<BenchPlan> plan = [&]() -> Result<BenchPlan> {

@@ -20,6 +20,7 @@ BenchSteps::BenchSteps(Instance& instance, int n_seqs) : instance_(&instance) {
 }
 
 Status BenchSteps::reserve(int n_tokens) {
+  reserved_ = n_tokens;
   for (BlockTable& table : tables_) {
     if (!table.grow(n_tokens)) {
       return Error{ErrorCode::out_of_memory,
@@ -30,10 +31,22 @@ Status BenchSteps::reserve(int n_tokens) {
   return ok();
 }
 
+// A repetition goes back to where the first one began, of which a window may have been let go: what
+// its keys are means nothing here.
+Status BenchSteps::open_window(BlockTable& table, int position, int n) {
+  const bool back = table.first_page() * instance_->pool().block_size() >
+                    std::max(position - instance_->pool().window(), 0);
+  if (back) table.clear();
+  if (table.grow(reserved_) && table.open_window(position, position + n)) return ok();
+  return Error{ErrorCode::out_of_memory, concat("expected a KV cache for the windows of ",
+                                                tables_.size(), " sequences, found less memory")};
+}
+
 Status BenchSteps::prompt(int position, int n) {
-  for (const BlockTable& table : tables_) {
+  for (BlockTable& table : tables_) {
     for (int done = 0; done < n;) {
       const int step = std::min(n - done, instance_->max_step_tokens());
+      LM_TRY(open_window(table, position + done, step));
       const bool last = done + step == n;
       const StepRow row{.tokens = std::span(tokens_).first(size_t(step)),
                         .first_position = position + done,
@@ -50,6 +63,7 @@ Status BenchSteps::generate(int position, int n) {
   for (int i = 0; i < n; ++i) {
     for (size_t s = 0; s < tables_.size(); ++s) {
       const size_t at = (size_t(i) + s) % tokens_.size();
+      LM_TRY(open_window(tables_[s], position + i, 1));
       rows_[s] = {.tokens = std::span(tokens_).subspan(at, 1),
                   .first_position = position + i,
                   .table = &tables_[s]};

@@ -21,7 +21,10 @@ class BenchSteps {
   Status generate(int position, int n);
 
  private:
+  Status open_window(BlockTable& table, int position, int n);
+
   Instance* instance_;
+  int reserved_ = 0;                // tokens
   std::vector<BlockTable> tables_;  // one a sequence
   std::vector<TokenId> tokens_;     // [max_step_tokens + n_seqs]
   std::vector<StepRow> rows_;

@@ -36,18 +36,24 @@ class WindowRunner {
     const int most = instance_.max_step_tokens();
     for (size_t done = 0; done < tokens.size(); done += size_t(most)) {
       const auto part = tokens.subspan(done, std::min(size_t(most), tokens.size() - done));
-      const StepRow row{part, first + int(done), &table_, 0};
-      LM_TRY(instance_.step({&row, 1}));
+      LM_TRY(step(part, first + int(done), 0));
     }
     return ok();
   }
   // [tokens, n_vocab], until the next call.
   Result<std::span<float>> scores(std::span<const TokenId> tokens, int first) {
-    const StepRow row{tokens, first, &table_, int(tokens.size())};
-    return instance_.step({&row, 1});
+    return step(tokens, first, int(tokens.size()));
   }
 
  private:
+  Result<std::span<float>> step(std::span<const TokenId> tokens, int first, int n_logits) {
+    if (!table_.open_window(first, first + int(tokens.size()))) {
+      return Error{ErrorCode::context_full, "no room in the KV cache for a sliding window"};
+    }
+    const StepRow row{tokens, first, &table_, n_logits};
+    return instance_.step({&row, 1});
+  }
+
   Instance& instance_;
   BlockTable table_;
 };

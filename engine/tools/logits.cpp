@@ -29,6 +29,9 @@ Status all_logits(Instance& instance, std::span<const TokenId> ids,
   const auto chunk = size_t(std::min(instance.max_step_tokens(), instance.max_step_logits()));
   for (size_t first = 0; first < ids.size(); first += chunk) {
     const std::span<const TokenId> part = ids.subspan(first, std::min(chunk, ids.size() - first));
+    if (!table.open_window(int(first), int(first + part.size()))) {
+      return Error{ErrorCode::context_full, "no room in the KV cache for a window of the text"};
+    }
     const StepRow step{part, int(first), &table, int(part.size())};
     const std::span<float> logits = LM_TRY(instance.step({&step, 1}));
     LM_CHECK(logits.size() == part.size() * n_vocab);

@@ -15,10 +15,11 @@ KvLayout layout(DType dtype, std::vector<KvLayerShape> layers) {
 TEST_CASE("a block's bytes are K and V of every layer") {
   // 32 tokens · 8 heads · 128 dimensions · 2 bytes, K and V, of 32 layers: 4 MiB
   const KvLayout llama = layout(DType::f16, std::vector<KvLayerShape>(32, {8, 128}));
-  CHECK(kv_block_bytes(llama) == uint64_t{4} << 20);
-  CHECK(kv_block_bytes(layout(DType::f32, {{2, 6}})) == 32 * 2 * 6 * 4 * 2);
-  CHECK(kv_block_bytes(layout(DType::q8_0, {{2, 64}})) == 32 * 2 * 2 * 34 * 2);
-  CHECK(kv_block_bytes(layout(DType::f16, {{1, 64}, {4, 32}})) == 32 * (64 + 128) * 2 * 2);
+  CHECK(kv_block_bytes(llama) == KvBlockBytes{uint64_t{4} << 20, 0});
+  CHECK(kv_block_bytes(layout(DType::f32, {{2, 6}})) == KvBlockBytes{32 * 2 * 6 * 4 * 2, 0});
+  CHECK(kv_block_bytes(layout(DType::q8_0, {{2, 64}})) == KvBlockBytes{32 * 2 * 2 * 34 * 2, 0});
+  CHECK(kv_block_bytes(layout(DType::f16, {{1, 64}, {4, 32, true}})) ==
+        KvBlockBytes{32 * 64 * 2 * 2, 32 * 128 * 2 * 2});
 }
 
 TEST_CASE("layouts that can't be are refused") {

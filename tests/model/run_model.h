@@ -102,7 +102,7 @@ class ModelRunner {
     view.block_table = upload(table, n_seqs, int64_t(max_blocks));
     const Tensor logit_rows = upload(rows, 1, n);
     const Tensor logits = tensor(DType::f32, {1, 1, n, n_vocab()}, uploads_);
-    model_->forward(view, kv_, logit_rows, logits);
+    model_->forward(view, view, kv_, logit_rows, logits);
     std::vector<float> out(size_t(n) * size_t(n_vocab()));
     backend_->download(std::as_writable_bytes(std::span(out)), logits);
     return out;

@@ -24,6 +24,7 @@ Rows feed(Instance& instance, const Tokens& tokens, size_t chunk, size_t singles
   for (size_t first = 0, n = 0; first < tokens.size(); first += n) {
     const size_t left = tokens.size() - first;
     n = left > singles ? std::min(chunk, left - singles) : 1;
+    REQUIRE(table.open_window(int(first), int(first + n)));
     const StepRow row = {.tokens = std::span(tokens).subspan(first, n),
                          .first_position = int(first),
                          .table = &table,
@@ -124,6 +125,7 @@ TEST_CASE("several sequences in a step give each the bits it has alone") {
       for (size_t s = 0; s < 4; ++s) {
         const size_t n = std::min(size_t(1 + random.below(24)), tokens[s].size() - done[s]);
         if (n == 0) continue;
+        REQUIRE(tables[s].open_window(int(done[s]), int(done[s] + n)));
         rows.push_back({.tokens = std::span(tokens[s]).subspan(done[s], n),
                         .first_position = int(done[s]),
                         .table = &tables[s],

@@ -96,6 +96,44 @@ TEST_CASE("weights that may stay in the file leave half of the memory to the KV 
   CHECK_FALSE(plan_memory(w).ok());
 }
 
+TEST_CASE("layers with a window have pages for the window, and the budget goes further") {
+  MemoryWish w = wish();
+  w.block_bytes = kMiB / 4;
+  w.page_bytes = kMiB * 3 / 4;  // three of four layers
+  w.window = 512;
+  w.step_tokens = 512;
+  const MemoryPlan plan = test::require_ok(plan_memory(w));
+  CHECK(plan.n_ctx == 4096);
+  CHECK(plan.n_blocks == 128);
+  CHECK(plan.n_pages == 35 + 2 * 18);  // a window, a chunk and their edges; two windows to spare
+  // 500 MiB: 35 pages take 26.25 MiB, blocks the rest.
+  w.n_ctx_train = 1 << 20;
+  const MemoryPlan longest = test::require_ok(plan_memory(w));
+  CHECK(longest.n_ctx == (500 * 4 - 35 * 3) * 32);
+  CHECK(longest.n_pages == 35);
+  w.n_ctx = 900 * 32;
+  w.kv_budget = 252 * kMiB;  // 225 and 26.25
+  CHECK(test::require_ok(plan_memory(w)).n_blocks == 900);
+  w.kv_budget = 251 * kMiB;
+  const Result<MemoryPlan> refused = plan_memory(w);
+  REQUIRE_FALSE(refused.ok());
+  CHECK(refused.error().message.find("needs 251.2 MiB") != std::string::npos);
+  // Several share; a context that the window covers has a page for each block.
+  w.kv_budget = 0;
+  w.n_ctx = 96;
+  w.max_seqs = 4;
+  const MemoryPlan small = test::require_ok(plan_memory(w));
+  CHECK(small.n_blocks == 12);
+  CHECK(small.n_pages == 12);
+  w.block_bytes = 0;  // all layers
+  w.n_ctx = 0;
+  w.max_seqs = 2;
+  const MemoryPlan all = test::require_ok(plan_memory(w));
+  CHECK(all.n_ctx == 1 << 20);
+  CHECK(all.n_blocks == 2 << 15);
+  CHECK(all.n_pages == 2 * (35 + 36));
+}
+
 TEST_CASE("numbers at their limits don't overflow") {
   MemoryWish w = wish();
   w.n_ctx = std::numeric_limits<int>::max();

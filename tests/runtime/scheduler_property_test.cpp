@@ -23,7 +23,7 @@ struct World {
   int max_step_tokens, max_seqs;
   Scheduler scheduler;
   test::Random random;
-  std::vector<uint64_t> memory;  // [n_blocks * block_size]
+  std::vector<uint64_t> memory, page_memory;  // [n_blocks * block_size], [n_pages * block_size]
   struct User {
     std::unique_ptr<Sequence> sequence;
     size_t final_length;
@@ -32,13 +32,15 @@ struct World {
   uint64_t arrivals = 0;
   int64_t computed = 0, reused = 0;
 
-  World(uint64_t seed, int n_blocks, int block_size, int step_tokens, int seqs)
-      : pool(n_blocks, block_size),
+  World(uint64_t seed, int n_blocks, int block_size, int step_tokens, int seqs,
+        WindowLayout window = {})
+      : pool(n_blocks, block_size, window),
         max_step_tokens(step_tokens),
         max_seqs(seqs),
         scheduler(pool, step_tokens, seqs),
         random(seed),
-        memory(size_t(n_blocks * block_size), 0) {}
+        memory(size_t(n_blocks * block_size), 0),
+        page_memory(size_t(window.n_pages * block_size), 0) {}
 
   // A few tokens only, so that many begin alike; the rest as chance wants it.
   void arrive() {
@@ -100,6 +102,24 @@ struct World {
       held += holders[size_t(id)] > 0;
     }
     REQUIRE(held + pool.free_blocks() == pool.n_blocks());
+    check_pages();
+  }
+
+  void check_pages() {
+    if (pool.window() == 0) return;
+    std::set<PageId> pages;
+    for (const User& user : users) {
+      const BlockTable& table = user.sequence->table;
+      int n_held = 0;
+      for (int i = 0; i < int(table.blocks().size()); ++i) {
+        if (table.page(i) < 0) continue;
+        pages.insert(table.page(i));
+        ++n_held;
+      }
+      REQUIRE(n_held <= most_window_pages(pool.window(), max_step_tokens, pool.block_size()));
+    }
+    for (const BlockCopy& copy : scheduler.copies()) pages.insert(pool.pages().of(copy.from));
+    REQUIRE(int(pages.size()) + pool.pages().free_pages() == pool.pages().n_pages());
   }
 
   // What the device would do.
@@ -107,6 +127,10 @@ struct World {
     const auto size = std::ptrdiff_t(pool.block_size());
     for (const BlockCopy& copy : scheduler.copies()) {
       std::copy_n(memory.begin() + copy.from * size, size, memory.begin() + copy.to * size);
+      if (pool.window() == 0) continue;
+      const PageId from = pool.pages().of(copy.from), to = pool.pages().of(copy.to);
+      REQUIRE(std::min(from, to) >= 0);
+      std::copy_n(page_memory.begin() + from * size, size, page_memory.begin() + to * size);
     }
     for (const PlannedRow& row : plan) {
       const Sequence& s = *row.sequence;
@@ -117,6 +141,11 @@ struct World {
         uint64_t& slot = memory[size_t(s.table.slot(p))];
         if (p >= s.n_computed) slot = state;
         REQUIRE(slot == state);
+        if (p <= s.n_computed - pool.window()) continue;  // the first row sees what comes after
+        if (pool.window() == 0) continue;
+        uint64_t& page_slot = page_memory[size_t(s.table.window_slot(p))];
+        if (p >= s.n_computed) page_slot = state;
+        REQUIRE(page_slot == state);
       }
       computed += row.n_tokens;
     }
@@ -136,32 +165,58 @@ struct World {
   }
 };
 
-TEST_CASE("random arrivals, lengths and cancels: nothing leaks, nobody starves") {
+struct Totals {
   int64_t computed = 0, reused = 0;
+};
+
+// Runs a world until everybody has left.
+void live(World& world, Totals& totals) {
+  for (int i = 0; i < 300; ++i) {
+    if (world.users.size() < 12 && world.random.below(3) == 0) world.arrive();
+    if (!world.users.empty() && world.random.below(25) == 0) {
+      world.leave(world.random.below(world.users.size()));
+    }
+    world.step();
+  }
+  int steps = 0;
+  while (!world.users.empty()) {
+    world.step();
+    REQUIRE(++steps < 20000);
+  }
+  CHECK(world.scheduler.idle());
+  CHECK(world.pool.free_blocks() == world.pool.n_blocks());
+  CHECK(world.pool.pages().free_pages() == world.pool.pages().n_pages());
+  totals.computed += world.computed;
+  totals.reused += world.reused;
+}
+
+TEST_CASE("random arrivals, lengths and cancels: nothing leaks, nobody starves") {
+  Totals totals;
   for (uint64_t seed = 1; seed <= 60; ++seed) {
     CAPTURE(seed);
     test::Random sizes(seed);
     const int seqs = int(1 + sizes.below(6));
     World world(seed, int(1 + sizes.below(12)), int(2 + sizes.below(8)),
                 seqs + int(sizes.below(20)), seqs);
-    for (int i = 0; i < 300; ++i) {
-      if (world.users.size() < 12 && world.random.below(3) == 0) world.arrive();
-      if (!world.users.empty() && world.random.below(25) == 0) {
-        world.leave(world.random.below(world.users.size()));
-      }
-      world.step();
-    }
-    int steps = 0;
-    while (!world.users.empty()) {
-      world.step();
-      REQUIRE(++steps < 20000);
-    }
-    CHECK(world.scheduler.idle());
-    CHECK(world.pool.free_blocks() == world.pool.n_blocks());
-    computed += world.computed;
-    reused += world.reused;
+    live(world, totals);
   }
-  CHECK(reused > computed / 20);  // the worlds are such that reuse happens
+  CHECK(totals.reused > totals.computed / 20);  // the worlds are such that reuse happens
+}
+
+TEST_CASE("the same with windows and few pages: everybody finds what they see, and nothing leaks") {
+  Totals totals;
+  for (uint64_t seed = 1; seed <= 60; ++seed) {
+    CAPTURE(seed);
+    test::Random sizes(seed);
+    const int seqs = int(1 + sizes.below(6)), step_tokens = seqs + int(sizes.below(20));
+    const int block_size = int(2 + sizes.below(8)), window = int(1 + sizes.below(12));
+    const int least = most_window_pages(window, step_tokens, block_size);
+    const int n_blocks = int(1 + sizes.below(uint64_t(3 * least)));
+    const int n_pages = std::min(least + int(sizes.below(uint64_t(least))), n_blocks);
+    World world(seed, n_blocks, block_size, step_tokens, seqs, {window, n_pages});
+    live(world, totals);
+  }
+  CHECK(totals.reused > totals.computed / 40);
 }
 
 }  // namespace

@@ -57,7 +57,7 @@ void check_runs(const ModelShape& shape, std::string_view recipe) {
   REQUIRE(instance->tokenizer() != nullptr);
   CHECK(instance->tokenizer()->size() == shape.n_vocab);
   BlockTable table(instance->pool());
-  REQUIRE(table.grow(3));
+  REQUIRE(table.prepare(0, 3));
   const TokenId tokens[] = {1, 7, 255};
   const StepRow row{.tokens = tokens, .table = &table};
   const std::span<float> logits = require_ok(instance->step({&row, 1}));
