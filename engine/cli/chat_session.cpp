@@ -93,8 +93,7 @@ Status ChatSession::start(const ChatOptions& options) {
   if (!generation_.quiet) {
     screen_.notice(concat(printable(generation_.model.model.path.value_or("")), " (",
                           printable(config.family), "), context ", engine_->instance().n_ctx(),
-                          " tokens (KV cache ", human_bytes(engine_->instance().kv_bytes()),
-                          "); /help lists the commands"));
+                          " tokens (", memory_text_, "); /help lists the commands"));
   }
   if (!remark.empty()) warn(remark);
   for (const chat::Message& message : record_.conversation().messages()) {
@@ -112,6 +111,7 @@ Status ChatSession::load_model() {
   if (instance->weights_in_file()) {
     warn("the weights are larger than the available memory: they are read from the file, slowly");
   }
+  memory_text_ = concat("KV cache ", human_bytes(instance->kv_bytes()), draft_text(opened));
   asker_.reset();
   asker_ = LM_TRY(Asker::open(*instance, generation_));
   engine_ =

@@ -62,6 +62,7 @@ class ChatSession {
   ChatRecord record_;
   std::unique_ptr<LineEditor> editor_;
   std::unique_ptr<Engine> engine_;
+  std::string memory_text_;  // what the model at hand takes besides its weights
   std::optional<Asker> asker_;
   std::string attached_;  // files that go before the next question
   std::vector<AnswerPiece> last_answer_;

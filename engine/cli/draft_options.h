@@ -22,7 +22,11 @@ struct DraftOptions {
 struct OpenedModel {
   std::unique_ptr<Instance> instance;
   SpeculationOptions speculation;
+  uint64_t draft_bytes = 0;  // of memory, that a draft model takes: weights and KV cache
 };
+
+// ", draft model 1.2 GiB", or nothing where no model drafts.
+std::string draft_text(const OpenedModel& opened);
 
 // A draft model shares the model's device, threads and KV budget: both have room for the same
 // tokens.

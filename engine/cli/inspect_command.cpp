@@ -28,12 +28,16 @@ std::string shape_text(const gguf::TensorInfo& tensor) {
 
 std::string model_text(const ModelSummary& model) {
   const ModelConfig& config = model.config;
-  return concat(
-      "model     ", printable(config.family), ": ", config.layers.size(), " layers, d_model ",
-      config.d_model, ", vocabulary ", config.n_vocab, ", trained for ", config.n_ctx_train,
-      " tokens\nmemory    ", human_bytes(model.weight_bytes + model.kv_bytes), " for ", model.n_ctx,
-      " tokens: weights ", human_bytes(model.weight_bytes), ", ", dtype_name(model.kv_dtype),
-      " KV cache ", human_bytes(model.kv_bytes), "; besides, working memory\n");
+  return concat("model     ", printable(config.family), ": ", config.layers.size(),
+                " layers, d_model ", config.d_model, ", vocabulary ", config.n_vocab,
+                ", trained for ", config.n_ctx_train, " tokens\nmemory    ",
+                human_bytes(model.total_bytes()), " for ", model.n_ctx, " tokens: weights ",
+                human_bytes(model.weight_bytes), ", ", dtype_name(model.kv_dtype), " KV cache ",
+                human_bytes(model.kv_bytes),
+                model.draft ? concat(", draft model ", human_bytes(model.draft->weight_bytes),
+                                     " with KV cache ", human_bytes(model.draft->kv_bytes))
+                            : "",
+                "; besides, working memory\n");
 }
 
 Json model_json(const Inspection& found) {
@@ -48,11 +52,16 @@ Json model_json(const Inspection& found) {
 }
 
 Json needs_json(const ModelSummary& model) {
-  return {{"ctx", model.n_ctx},
-          {"kv_type", dtype_name(model.kv_dtype)},
-          {"weight_bytes", model.weight_bytes},
-          {"kv_bytes", model.kv_bytes},
-          {"total_bytes", model.weight_bytes + model.kv_bytes}};
+  Json needs = {{"ctx", model.n_ctx},
+                {"kv_type", dtype_name(model.kv_dtype)},
+                {"weight_bytes", model.weight_bytes},
+                {"kv_bytes", model.kv_bytes},
+                {"total_bytes", model.total_bytes()}};
+  if (model.draft) {
+    needs["draft"] = {{"weight_bytes", model.draft->weight_bytes},
+                      {"kv_bytes", model.draft->kv_bytes}};
+  }
+  return needs;
 }
 
 class InspectCommand final : public Command {
@@ -65,6 +74,7 @@ class InspectCommand final : public Command {
     options.integer("--ctx", "N", wanted_.n_ctx, 1, kMaxContext,
                     "tokens of context to count memory for (default: as trained)");
     declare_kv_type(options, wanted_.kv_dtype);
+    options.text("--draft", "MODEL", draft_, "count the memory of this draft model too");
     options.flag("--full", full_, "arrays and texts whole");
     options.flag(
         "--json", json_,
@@ -76,6 +86,7 @@ class InspectCommand final : public Command {
     if (!file_)
       return Error{ErrorCode::bad_request, "expected FILE, found the end of the command line"};
     path_ = *file_;
+    if (draft_) wanted_.draft = *draft_;
     const Inspection found = LM_TRY(inspect(path_, wanted_));
     out_ = &context.out;
     json_ ? write_json(found) : write_text(found);
@@ -152,7 +163,7 @@ class InspectCommand final : public Command {
     return full_ ? std::numeric_limits<size_t>::max() : kShownElements;
   }
 
-  std::optional<std::string> file_;
+  std::optional<std::string> file_, draft_;
   std::string path_;
   InspectOptions wanted_;
   bool full_ = false, json_ = false;

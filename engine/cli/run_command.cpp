@@ -33,7 +33,7 @@ class RunCommand final : public Command {
   void declare_prompt(Options& options);
   void declare_output(Options& options);
   Result<ExitStatus> answer_all(const Context& context);
-  void describe(const Instance& instance, uint64_t seed) const;
+  void describe(const OpenedModel& opened, uint64_t seed) const;
   Result<ExitStatus> answer(Engine& engine, Question question, AnswerHead head,
                             const Context& context) const;
 
@@ -89,7 +89,8 @@ void RunCommand::declare_output(Options& options) {
   options.setting();
 }
 
-void RunCommand::describe(const Instance& instance, uint64_t seed) const {
+void RunCommand::describe(const OpenedModel& opened, uint64_t seed) const {
+  const Instance& instance = *opened.instance;
   const ModelConfig& config = instance.config();
   write_stderr(concat("llm: ", printable(generation_.model.model.path.value_or("")), ": ",
                       printable(config.family), ", ", config.layers.size(), " layers, d_model ",
@@ -98,7 +99,7 @@ void RunCommand::describe(const Instance& instance, uint64_t seed) const {
   write_stderr(concat("llm: ", instance.backend().name(), " (", instance.backend().detail(),
                       "), context ", instance.n_ctx(), " of ", config.n_ctx_train,
                       " trained, KV cache ", dtype_name(instance.kv_dtype()), " ",
-                      human_bytes(instance.kv_bytes()), ", seed ", seed, "\n"));
+                      human_bytes(instance.kv_bytes()), draft_text(opened), ", seed ", seed, "\n"));
 }
 
 // The conversation of one question.
@@ -126,13 +127,12 @@ Result<ExitStatus> RunCommand::run(const Context& context) {
   const auto start = std::chrono::steady_clock::now();
   OpenedModel opened =
       LM_TRY(open_model(context, instance_options, generation_.draft, !generation_.quiet));
-  std::unique_ptr<Instance> instance = std::move(opened.instance);
-  Asker asker = LM_TRY(Asker::open(*instance, generation_));
+  Asker asker = LM_TRY(Asker::open(*opened.instance, generation_));
   Question question = LM_TRY(asker.ask(messages_of(generation_.system, prompt)));
-  if (verbose_) describe(*instance, question.request.sampling.seed);
-  const std::unique_ptr<Engine> engine =
-      Engine::start(std::move(instance), {.disk = generation_.cache.open(false, generation_.quiet),
-                                          .speculation = std::move(opened.speculation)});
+  if (verbose_) describe(opened, question.request.sampling.seed);
+  const std::unique_ptr<Engine> engine = Engine::start(
+      std::move(opened.instance), {.disk = generation_.cache.open(false, generation_.quiet),
+                                   .speculation = std::move(opened.speculation)});
   AnswerHead head{.model = instance_options.model_path.native(),
                   .seed = question.request.sampling.seed,
                   .prompt_tokens = int(question.request.prompt.size()),

@@ -6,9 +6,9 @@
 #include <cmath>
 #include <string>
 
-#include "engine/core/checked.h"
 #include "engine/core/text.h"
 #include "engine/model/model.h"
+#include "engine/runtime/instance.h"
 #include "gguf/cursor.h"
 
 namespace lm {
@@ -111,20 +111,23 @@ std::vector<TypeTotal> type_totals(const gguf::File& file) {
   return totals;
 }
 
-// Bytes of one token's K and V in all layers.
-Result<uint64_t> kv_token_bytes(const ModelConfig& config, DType kv_dtype) {
-  const DTypeInfo& format = dtype_info(kv_dtype);
-  uint64_t bytes = 0;
-  for (const LayerSpec& layer : config.layers) {
-    const int head_dim = layer.attn.head_dim;
-    if (head_dim % format.block_elems != 0) {
-      return Error{ErrorCode::bad_request,
-                   concat("expected heads of a multiple of ", format.block_elems, " numbers for a ",
-                          format.name, " cache, found ", head_dim)};
-    }
-    bytes += 2 * uint64_t(layer.attn.n_kv_heads) * row_bytes(kv_dtype, head_dim);
-  }
-  return bytes;
+// Bytes of the KV cache of one sequence of n_ctx tokens.
+Result<uint64_t> kv_bytes(const ModelConfig& config, int n_ctx, DType kv_dtype) {
+  InstanceOptions options;
+  options.n_ctx = std::max(n_ctx, 1);
+  options.kv_dtype = kv_dtype;
+  Result<uint64_t> bytes = Instance::kv_bytes(config, options);
+  if (bytes.ok() || bytes.error().code != ErrorCode::unsupported) return bytes;
+  return Error{ErrorCode::bad_request, bytes.error().message};  // another type would do
+}
+
+Result<DraftSummary> inspect_draft(const std::filesystem::path& path, int n_ctx, DType kv_dtype) {
+  const gguf::File file = LM_TRY(gguf::File::open(path));
+  const ModelConfig config = LM_TRY(read_config(file));
+  DraftSummary draft{.path = path};
+  for (const TypeTotal& total : type_totals(file)) draft.weight_bytes += total.bytes;
+  draft.kv_bytes = LM_TRY(kv_bytes(config, n_ctx, kv_dtype));
+  return draft;
 }
 
 }  // namespace
@@ -148,11 +151,10 @@ Result<Inspection> inspect(const std::filesystem::path& path, const InspectOptio
   ModelSummary model{.config = std::move(config).value(), .kv_dtype = options.kv_dtype};
   model.n_ctx = options.n_ctx > 0 ? options.n_ctx : model.config.n_ctx_train;
   for (const TypeTotal& total : found.types) model.weight_bytes += total.bytes;
-  const uint64_t token_bytes = LM_TRY(kv_token_bytes(model.config, options.kv_dtype));
-  const auto kv_bytes = checked_mul(token_bytes, uint64_t(model.n_ctx));
-  if (!kv_bytes)
-    return Error{ErrorCode::bad_file, "expected sizes that fit 64 bits, found larger ones"};
-  model.kv_bytes = *kv_bytes;
+  model.kv_bytes = LM_TRY(kv_bytes(model.config, model.n_ctx, options.kv_dtype));
+  if (options.draft) {
+    model.draft = LM_TRY(inspect_draft(*options.draft, model.n_ctx, options.kv_dtype));
+  }
   found.model = std::move(model);
   return found;
 }

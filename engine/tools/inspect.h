@@ -25,13 +25,25 @@ struct TypeTotal {
   uint64_t bytes = 0;
 };
 
+// What a draft model adds.
+struct DraftSummary {
+  std::filesystem::path path{};
+  uint64_t weight_bytes = 0, kv_bytes = 0;
+};
+
 // The model that the metadata describes, and the memory that a context of n_ctx takes.
 struct ModelSummary {
   ModelConfig config{};
   int n_ctx = 0;
   DType kv_dtype = DType::f16;
   uint64_t weight_bytes = 0;  // of all tensors
-  uint64_t kv_bytes = 0;      // K and V of n_ctx tokens
+  uint64_t kv_bytes = 0;      // K and V of n_ctx tokens; of layers with a window, of that
+  std::optional<DraftSummary> draft{};
+
+  uint64_t total_bytes() const {
+    const uint64_t beside = draft ? draft->weight_bytes + draft->kv_bytes : 0;
+    return weight_bytes + kv_bytes + beside;
+  }
 };
 
 struct Inspection {
@@ -44,6 +56,7 @@ struct Inspection {
 struct InspectOptions {
   int n_ctx = 0;  // tokens; 0: as trained
   DType kv_dtype = DType::f16;
+  std::optional<std::filesystem::path> draft{};  // a model that would draft for this one
 };
 
 // bad_file when it isn't a whole GGUF file; bad_request when this model can't keep its cache in

@@ -127,6 +127,39 @@ TEST_CASE("chat: undo, branches, and going on after kill -9") {
   CHECK(home.kept().messages().size() == 11);
 }
 
+TEST_CASE("chat: -c and /load go on with what the disk has of a conversation") {
+  const Home home;
+  const std::string saved = (home.folder.path() / "saved.jsonl").string();
+  const auto setup = [&](std::vector<std::string> args) {
+    Setup with_cache = home.setup(std::move(args));
+    std::erase(with_cache.args, "--no-disk-cache");
+    with_cache.args.insert(with_cache.args.end(),
+                           {"--cache-dir", (home.folder.path() / "cache").string()});
+    return with_cache;
+  };
+  {
+    Process chat(setup({"-n", "4"}));
+    ask(chat, "the first question");
+    REQUIRE(chat.expect("tokens/s"));
+    ask(chat, "/save " + saved);
+    REQUIRE(chat.expect("saved as"));
+    leave(chat);
+  }
+  {
+    Process chat(setup({"-n", "4", "-c"}));
+    REQUIRE(chat.expect("the first question"));
+    ask(chat, "the second");
+    REQUIRE(chat.expect("tokens of it from the cache"));
+    leave(chat);
+  }
+  Process chat(setup({"-n", "4"}));
+  ask(chat, "/load " + saved);
+  REQUIRE(chat.expect("the first question"));
+  ask(chat, "another second");
+  REQUIRE(chat.expect("tokens of it from the cache"));
+  leave(chat);
+}
+
 TEST_CASE("chat: kill -9 in the middle of an answer loses only that") {
   const Home home;
   {

@@ -204,7 +204,12 @@ TEST_CASE("models: inspect of a whole model, as text and as JSON") {
   CHECK(object["model"]["n_layers"] == 2);
   CHECK(object["needs"]["ctx"] == 100);
   CHECK(object["needs"]["kv_bytes"] ==
-        100 * 2 * 2 * 2 * 6 * 4);  // layers, K and V, heads, head_dim, f32
+        128 * 2 * 2 * 2 * 6 * 4);  // whole blocks of 32; layers, K and V, heads, head_dim, f32
+  const Json both = require_ok(
+      parse_json(run_llm({"inspect", "--json", "--ctx", "100", "--draft", path, path}).out));
+  CHECK(both["needs"]["total_bytes"].get<uint64_t>() ==
+        2 * (both["needs"]["weight_bytes"].get<uint64_t>() +
+             both["needs"]["kv_bytes"].get<uint64_t>()));
   uint64_t bytes = 0;
   for (const Json& tensor : object["tensors"]) bytes += tensor["bytes"].get<uint64_t>();
   CHECK(object["needs"]["weight_bytes"] == bytes);
