@@ -14,6 +14,7 @@ namespace {
 // kernels': what was computed before is not what would be computed now.
 constexpr int kModelArithmetic = 1;
 
+constexpr size_t kMostEnded = 64;                        // texts whose ends wait to be saved
 constexpr uint64_t kMostStepBytes = uint64_t(64) << 20;  // loaded in one step
 
 // longrope turns by another table beyond the context of the first training.
@@ -76,7 +77,7 @@ std::optional<Hash128> KvStore::space() {
   if (!space_) {
     const std::lock_guard lock(shared_->mutex);
     space_ = shared_->space;
-    if (shared_->decided && !space_) pending_.clear();  // it will never be known
+    if (shared_->decided && !space_) pending_.clear(), ended_.clear();  // it will never be known
   }
   return space_;
 }
@@ -122,12 +123,20 @@ int KvStore::load_tail(Hash128 parent, int index, std::span<const TokenId> token
 }
 
 void KvStore::save_end(std::span<const TokenId> computed) {
+  if (computed.size() % size_t(instance_->pool().block_size()) == 0) return;
+  if (ended_.size() == kMostEnded) ended_.pop_front();
+  try {
+    ended_.emplace_back(computed.begin(), computed.end());
+  } catch (const std::bad_alloc&) {  // then its end will be computed again
+  }
+}
+
+// Where the cache still has it.
+void KvStore::save_tail(std::span<const TokenId> computed, const Hash128& known_space) {
   const BlockPool& pool = instance_->pool();
   const PrefixIndex& known = pool.index();
   const size_t size = size_t(pool.block_size()), n_whole = computed.size() / size;
   const std::span<const TokenId> tail = computed.subspan(n_whole * size);
-  const std::optional<Hash128> known_space = space();
-  if (tail.empty() || !known_space || !disk_->has_room(size_t(instance_->block_bytes()))) return;
   BlockId last = PrefixIndex::kRoot;
   for (size_t i = 0; i < n_whole; ++i) {
     last = known.find(last, computed.subspan(i * size, size));
@@ -140,7 +149,7 @@ void KvStore::save_end(std::span<const TokenId> computed) {
   try {
     std::vector<std::byte> payload(size_t(instance_->block_bytes()));
     instance_->read_block(match.block, payload);
-    disk_->store({.space = *known_space,
+    disk_->store({.space = known_space,
                   .parent = known.key(last),
                   .index = int(n_whole),
                   .tokens = tail,
@@ -167,6 +176,10 @@ void KvStore::save() {
     } catch (const std::bad_alloc&) {  // without this block: what follows it is of no use
       pending_.clear();
     }
+  }
+  while (!ended_.empty() && disk_->has_room(size_t(instance_->block_bytes()))) {
+    save_tail(ended_.front(), *known_space);
+    ended_.pop_front();
   }
 }
 

@@ -28,12 +28,12 @@ class KvStore final : public BlockSource {
   Answer load(Hash128 parent, int index, std::span<const TokenId> tokens, BlockId block) override;
   int load_tail(Hash128 parent, int index, std::span<const TokenId> tokens, BlockId block) override;
   // A sequence with these tokens computed has ended, and its blocks went back to the pool: hands
-  // over the last one, if it is not whole.
+  // over the last one, if it is not whole, as soon as save() can.
   void save_end(std::span<const TokenId> computed);
   // Hands over what became whole since the last time, for as much as the disk keeps up with. What
   // is evicted before that is not saved.
   void save();
-  bool saving() const { return !pending_.empty(); }  // save() has more to do
+  bool saving() const { return !pending_.empty() || !ended_.empty(); }  // save() has more to do
   // Saves the rest, for so long at most.
   void finish(double seconds);
 
@@ -49,6 +49,7 @@ class KvStore final : public BlockSource {
   std::optional<Hash128> space();
   void wait_for_space(Clock::time_point end);
   void save(const Pending& wanted, const Hash128& space);
+  void save_tail(std::span<const TokenId> computed, const Hash128& space);
 
   Instance* instance_;
   std::shared_ptr<Shared> shared_;
@@ -56,6 +57,7 @@ class KvStore final : public BlockSource {
   std::optional<Hash128> space_;
   uint64_t step_bytes_ = 0;
   std::deque<Pending> pending_;
+  std::deque<std::vector<TokenId>> ended_;
   std::vector<BlockId> new_blocks_;
 };
 

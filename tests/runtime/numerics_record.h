@@ -32,6 +32,10 @@ inline constexpr NumericsRecord kNumericsRecords[] = {
      "612552afa0615549 11dd40eb2d465e8f e66585985e2cb626 110c15bf3cbbae81 e3db75489dde2d28 "
      "9200ae928db90dc3 800d6d8899b1e0ed 74f055e1de96503e ee4c5457313791d9 b97ad0aef3df14fe "
      "0bdd6d13e3a05b9b fa73dfc5e2a45760 cb42be9abff74ddf b3fbeec61a0b63fb"},
+    {"avx512vbmi", "model arithmetic 1; cpu avx512vbmi 1",
+     "612552afa0615549 11dd40eb2d465e8f e66585985e2cb626 110c15bf3cbbae81 e3db75489dde2d28 "
+     "9200ae928db90dc3 800d6d8899b1e0ed 74f055e1de96503e ee4c5457313791d9 b97ad0aef3df14fe "
+     "0bdd6d13e3a05b9b fa73dfc5e2a45760 cb42be9abff74ddf b3fbeec61a0b63fb"},
 };
 
 }  // namespace lm::test
