@@ -57,9 +57,10 @@ Status take_stop(const Json& value, std::vector<std::string>& stop) {
 Status take_biases(const Json& value, SamplingParams& sampling) {
   if (!value.is_object()) return expected("\"logit_bias\" to be an object", value);
   for (const auto& [id, bias] : value.items()) {
-    const int64_t token = LM_TRY(integer_in(id, 0, std::numeric_limits<TokenId>::max()));
+    const Result<int64_t> token = integer_in(id, 0, std::numeric_limits<TokenId>::max());
+    if (!token.ok()) return Error(token.error()).within("\"logit_bias\"");
     if (!bias.is_number()) return expected("a number in \"logit_bias\"", bias);
-    sampling.logit_bias.emplace_back(TokenId(token), bias.get<float>());
+    sampling.logit_bias.emplace_back(TokenId(token.value()), bias.get<float>());
   }
   return ok();
 }

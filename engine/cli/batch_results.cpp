@@ -18,6 +18,7 @@ namespace lm::cli {
 namespace {
 
 constexpr size_t kMaxResultBytes = 64 << 20;
+constexpr std::string_view kResultBegin = R"({"line":)";
 
 Error file_error(ErrorCode code, std::string_view what, const std::string& path) {
   return Error{code,
@@ -77,12 +78,14 @@ Result<BatchResults> BatchResults::resume(const std::string& path, LineReader& i
   return results;
 }
 
-// A last line that no newline ends was torn off: it does not count.
+// A last line that no newline ends was torn off: it does not count, and is cut off. That may only
+// happen to a result: a file named by mistake keeps what it has.
 Status BatchResults::read_earlier(LineReader& input) {
   LineReader kept(fd_, printable(path_, 1000), kMaxResultBytes);
   for (;;) {
     while (std::optional<LineReader::Line> line = kept.next()) {
-      if (!line->whole) return ok();
+      const bool is_begun = kResultBegin.starts_with(line->text.substr(0, kResultBegin.size()));
+      if (!line->whole && !line->too_long && is_begun) return ok();
       LM_TRY(check(*line, input));
       size_ = kept.bytes_taken();
     }

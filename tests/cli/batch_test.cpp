@@ -248,7 +248,8 @@ TEST_CASE("batch: a file of other results is refused and left alone") {
   const std::string others = run_llm(batch(file("q.jsonl", "\"a\"\n\"c\"\n"))).out;
   const std::string more = run_llm(batch(file("r.jsonl", "\"a\"\n\"b\"\n\"c\"\n"))).out;
   for (const std::string& content :
-       {others, more, std::string("important notes\n"), std::string("{}\n"), std::string("\n")}) {
+       {others, more, std::string("important notes\n"), std::string("{}\n"), std::string("\n"),
+        std::string("important notes"), std::string("\"a\""), std::string("{\"prompt\":\"a\"}")}) {
     const std::string out = file("out.jsonl", content);
     const Finished run = run_llm(batch(prompts, {"--resume", out}));
     CHECK(run.status == 3);

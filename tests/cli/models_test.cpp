@@ -292,7 +292,7 @@ TEST_CASE("models: a file cut short while it is read is one line and status 3") 
   Setup setup;
   setup.args = {"-m", path, "-p", "x", "--ignore-eos", "-t", "2"};
   Process process(std::move(setup));
-  while (process.out().size() < 10) process.pump(0.01);
+  REQUIRE(process.expect_more());
   std::filesystem::resize_file(path, 100);
   const Finished finished = process.finish();
   CHECK(finished.status == 3);

@@ -268,6 +268,7 @@ bool Process::wait_for_error(std::string_view text) {
 }
 
 void Process::pump(double seconds) {
+  REQUIRE_MESSAGE(remaining_ms() > 0, "time limit; stdout so far: " << result_.out);
   for (const double end = now() + seconds; now() < end;) {
     if (!read_once(int((end - now()) * 1000) + 1)) return;
   }
