@@ -102,7 +102,7 @@ void check_weights(const gguf::File& before, const gguf::File& after) {
 TEST_CASE("layerwise: every family stays the model that it was") {
   for (const TinyModel& tiny : tiny_models()) {
     CAPTURE(tiny.name);
-    const Setup setup(widened(tiny, DType::f32));
+    const Setup setup(tiny);
     const gguf::File before = require_ok(gguf::File::open(setup.in));
     const ReferenceDecoder original(before);
     std::vector<TokenId> tokens;
@@ -136,19 +136,19 @@ TEST_CASE("layerwise: every family stays the model that it was") {
 
 TEST_CASE("layerwise: a stopped run goes on to the same bytes, on any number of threads") {
   for (const LayerMethod method : {LayerMethod::gptq, LayerMethod::awq}) {
-    TinyModel tiny = widened(tiny_model("llama"), DType::f32);
+    TinyModel tiny = tiny_model("llama");
     tiny.n_layers = 3;
     const Setup setup(tiny);
-    require_ok(setup.run(setup.method(method), "i4g128"));
+    require_ok(setup.run(setup.method(method), "i4g32"));
     const std::string whole = setup.bytes();
-    require_ok(setup.run(setup.method(method), "i4g128", {}, 3));
+    require_ok(setup.run(setup.method(method), "i4g32", {}, 3));
     CHECK(setup.bytes() == whole);
     fs::remove(setup.out);
     // Stopped while the second layer is watched, then while the third one is.
     std::vector<std::string> said;
     for (const int asked : {12 + 12 + 3, 12 + 12 + 12 + 3}) {
       int left = asked;
-      const auto result = setup.run(setup.method(method), "i4g128", [&] { return --left < 0; });
+      const auto result = setup.run(setup.method(method), "i4g32", [&] { return --left < 0; });
       REQUIRE_FALSE(result.ok());
       CHECK(result.error().code == ErrorCode::cancelled);
       CHECK(result.error().message.find("finished layers are kept") != std::string::npos);
@@ -164,7 +164,7 @@ TEST_CASE("layerwise: a stopped run goes on to the same bytes, on any number of 
       last = done;
       last_total = total;
     };
-    require_ok(setup.run(std::move(options), "i4g128"));
+    require_ok(setup.run(std::move(options), "i4g32"));
     CHECK(setup.bytes() == whole);
     CHECK(last > 0.99 * double(last_total));
     REQUIRE(said.size() == 3);
