@@ -54,7 +54,7 @@ Status Hessian::finish() {
     }
     // |h_ij| <= (h_ii + h_jj) / 2: where the diagonal is finite, all is.
     if (!std::isfinite(h[i * n_cols_ + i])) {
-      return Error{ErrorCode::bad_request,
+      return Error{ErrorCode::bad_file,
                    concat("expected finite activations, found others in column ", i)};
     }
   }

@@ -1,4 +1,5 @@
 // llm imatrix — how large the inputs of every matrix are over a text: what quantize weighs by.
+#include <array>
 #include <cstdio>
 
 #include "engine/cli/command.h"
@@ -30,9 +31,10 @@ class ImatrixCommand final : public Command {
     if (!out_ || out_->empty()) {
       return Error{ErrorCode::bad_request, "expected -o FILE, found the end of the command line"};
     }
-    LM_TRY(check_output_path(*out_));
     ImatrixCollector collector;
     InstanceOptions options = LM_TRY(eval_.instance_options());
+    LM_TRY(check_output_path(
+        *out_, std::array<std::filesystem::path, 2>{options.model_path, eval_.text_name()}));
     options.observer = &collector;
     const std::unique_ptr<Instance> model =
         LM_TRY(open_instance(context, std::move(options), !eval_.quiet));

@@ -26,6 +26,9 @@ class MethodOptions {
                                                const std::filesystem::path& out,
                                                Listener listener) const;
 
+  // The calibration text, where there is one.
+  const std::optional<std::string>& text_path() const { return text_; }
+
  private:
   Status take_method(std::string_view word);
 

@@ -97,7 +97,9 @@ class QuantizeCommand final : public Command {
     const std::string text = report_ ? LM_TRY(eval_.read_text()) : "";
     QuantizeReport report;
     if (dry_run_) {
-      report = LM_TRY(plan_quantize(options()));
+      QuantizeOptions all = options();
+      all.method = LM_TRY(method_.make(context.registry, all.out, {}));
+      report = LM_TRY(plan_quantize(all));
     } else {
       context.signals.hold();  // the file half written must go
       Result<QuantizeReport> done = quantize_with_progress(context);
@@ -155,10 +157,15 @@ class QuantizeCommand final : public Command {
   }
 
   QuantizeOptions options() const {
+    std::vector<std::filesystem::path> texts;
+    for (const std::optional<std::string>& text : {method_.text_path(), eval_.text}) {
+      if (text) texts.emplace_back(*text);
+    }
     return {.in = *in_,
             .out = out_.value_or(""),
             .recipe = *type_,
             .imatrix = imatrix_.value_or(""),
+            .also_read = std::move(texts),
             .keep_head = keep_head_,
             .allow_requantize = allow_requantize_,
             .overrides = overrides_,

@@ -1,6 +1,7 @@
 #include "engine/tools/eval.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "engine/core/check.h"
 #include "engine/core/machine.h"
@@ -101,6 +102,15 @@ Status Evaluation::chunk(std::span<const TokenId> tokens, int first, int n) {
         base.empty() ? score_token(logits.subspan(at, n_vocab_), next)
                      : score_token(logits.subspan(at, n_vocab_), base.subspan(at, n_vocab_), next);
   });
+  // Nothing can be said of means and quantiles with one NaN among the values.
+  for (const TokenScore& score : std::span(scores_).subspan(done)) {
+    if (std::isfinite(score.nll) && std::isfinite(score.base_nll) && std::isfinite(score.kl))
+      continue;
+    return Error{ErrorCode::bad_file,
+                 concat("expected finite probabilities of the text's tokens, found one that is "
+                        "not: the weights of ",
+                        std::isfinite(score.nll) ? "the base" : "the model", " are damaged")};
+  }
   return ok();
 }
 

@@ -1,6 +1,7 @@
 #include "engine/tools/group_rounding.h"
 
 #include <algorithm>
+#include <atomic>
 #include <vector>
 
 #include "engine/core/text.h"
@@ -19,8 +20,8 @@ class GroupRounding final : public QuantizeMethod {
 
   std::string_view name() const override { return "rtn"; }
 
-  Status prepare(const QuantizeContext& context, gguf::Writer&) override {
-    return check_group_bits(context.plan, bits_, symmetric_);
+  Status check(std::span<const PlannedType> plan) const override {
+    return check_group_bits(plan, bits_, symmetric_);
   }
 
   Status fill(const QuantizeContext& context, size_t index,
@@ -39,11 +40,14 @@ class GroupRounding final : public QuantizeMethod {
       if (context.stop && context.stop())
         return Error{ErrorCode::cancelled, "the quantization was stopped; nothing was written"};
       const int64_t n = std::min(kRowsAtOnce, rows - first);
+      std::atomic<bool> finite = true;
       context.threads.parallel_for(n, [&](int64_t i, int thread) {
         std::vector<float>& row = numbers[size_t(thread)];
         decode(from.dtype, from.bytes.data() + size_t(first + i) * in_bytes, row.data(), cols);
+        if (!all_finite(row)) finite = false;
         round_to_nearest(format, row, {}, out.data() + size_t(i) * out_bytes);
       });
+      if (!finite) return not_finite(from);
       LM_TRY(sink(std::span(out).first(size_t(n) * out_bytes)));
     }
     return ok();

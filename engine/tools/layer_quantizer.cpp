@@ -5,6 +5,7 @@
 #include <optional>
 
 #include "engine/core/text.h"
+#include "engine/tools/quantize_method.h"
 #include "quant/activation_scales.h"
 #include "quant/decode.h"
 #include "quant/encode.h"
@@ -66,10 +67,7 @@ Status LayerQuantizer::read_numbers() {
     job_.threads.parallel_for(rows, [&](int64_t r, int) {
       decode(from.dtype, from.bytes.data() + r * row, values.data() + r * cols, cols);
     });
-    if (!std::ranges::all_of(values, [](float v) { return std::isfinite(v); })) {
-      return Error{ErrorCode::bad_file,
-                   concat(printable(from.name), ": expected finite weights, found others")};
-    }
+    if (!all_finite(values)) return not_finite(from);
     numbers_.emplace(from.name, std::move(values));
   }
   return ok();

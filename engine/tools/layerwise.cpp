@@ -18,6 +18,7 @@
 #include "engine/tools/calibration.h"
 #include "engine/tools/group_rounding.h"
 #include "engine/tools/layerwise_cost.h"
+#include "engine/tools/rewrite.h"
 
 namespace fs = std::filesystem;
 
@@ -135,6 +136,7 @@ class LayerwiseMethod final : public QuantizeMethod {
       : registry_(registry), options_(std::move(options)) {}
 
   std::string_view name() const override { return method_name(options_.method.method); }
+  Status check(std::span<const PlannedType> plan) const override;
   Status prepare(const QuantizeContext& context, gguf::Writer& writer) override;
   Status fill(const QuantizeContext& context, size_t index,
               const gguf::Writer::Sink& sink) override;
@@ -145,7 +147,6 @@ class LayerwiseMethod final : public QuantizeMethod {
   Error stopped() const;
   Result<std::optional<gguf::File>> finished(int layer) const;
   Status run(const QuantizeContext& context, gguf::Writer& writer);
-  Status check(const QuantizeContext& context) const;
   Result<std::string> fingerprint(const QuantizeContext& context, const Calibration& calibration,
                                   const Backend& backend) const;
   std::vector<LayerTensor> tensors_of(const QuantizeContext& context, int layer) const;
@@ -180,14 +181,14 @@ Error LayerwiseMethod::stopped() const {
   return Error{ErrorCode::cancelled, message};
 }
 
-Status LayerwiseMethod::check(const QuantizeContext& context) const {
-  for (const gguf::TensorInfo& tensor : context.file.tensors()) {
-    if (!tensor.name.ends_with(".perm")) continue;
+Status LayerwiseMethod::check(std::span<const PlannedType> plan) const {
+  for (const PlannedType& planned : plan) {
+    if (!planned.from->name.ends_with(".perm")) continue;
     return Error{ErrorCode::unsupported,
                  concat("expected a model whose columns are in order, found ",
-                        printable(tensor.name), ": quantize the original weights instead")};
+                        printable(planned.from->name), ": quantize the original weights instead")};
   }
-  return check_group_bits(context.plan, options_.method.bits, options_.method.symmetric);
+  return check_group_bits(plan, options_.method.bits, options_.method.symmetric);
 }
 
 // What the bytes of a layer depend on.
@@ -198,16 +199,30 @@ Result<std::string> LayerwiseMethod::fingerprint(const QuantizeContext& context,
   std::string text =
       concat(name(), ' ', m.bits, ' ', m.symmetric, ' ', m.feedback.damping, ' ',
              m.feedback.by_importance, ' ', backend.arithmetic(), ' ', calibration.n_ctx, '\n');
-  constexpr size_t kSample = 4096;  // bytes at both ends of each tensor
+  // The whole model: a layer follows from all weights before it, and from the metadata.
   HashStream hash;
+  gguf::Writer model;
+  copy_metadata(context.file, model);
   for (const PlannedType& planned : context.plan) {
     const gguf::TensorInfo& from = *planned.from;
-    text += concat(from.name, ' ', dtype_name(from.dtype), ' ', from.bytes.size(), ' ',
-                   dtype_name(planned.type), '\n');
-    const size_t n = std::min(kSample, from.bytes.size());
-    hash.add(from.bytes.first(n));
-    hash.add(from.bytes.last(n));
+    text += concat(dtype_name(planned.type), '\n');
+    LM_TRY(model.add_tensor(from.name, from.dtype, dims_of(from)));
   }
+  const auto add = [&hash](std::span<const std::byte> bytes) {
+    hash.add(bytes);
+    return ok();
+  };
+  LM_TRY(model.stream(add, [&](size_t i, const gguf::Writer::Sink& sink) -> Status {
+    constexpr size_t kPiece = size_t{16} << 20;  // bytes between two questions whether to stop
+    const std::span<const std::byte> bytes = context.plan[i].from->bytes;
+    for (size_t done = 0; done < bytes.size(); done += kPiece) {
+      if (done > 0 && context.stop && context.stop())
+        return Error{ErrorCode::cancelled, "stopped before the first layer"};
+      LM_TRY(sink(bytes.subspan(done, std::min(kPiece, bytes.size() - done))));
+    }
+    context.file.release(bytes);
+    return ok();
+  }));
   for (const std::vector<TokenId>& sequence : calibration.sequences)
     hash.add(std::as_bytes(std::span(sequence)));
   hash.add(std::as_bytes(std::span(text)));
@@ -278,7 +293,6 @@ Status LayerwiseMethod::prepare(const QuantizeContext& context, gguf::Writer& wr
 }
 
 Status LayerwiseMethod::run(const QuantizeContext& context, gguf::Writer& writer) {
-  LM_TRY(check(context));
   const Calibration calibration =
       LM_TRY(make_calibration(context.file, options_.text, options_.n_ctx, options_.max_sequences));
   HessianCollector collector(context.threads);

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <chrono>
-#include <system_error>
 
 #include "engine/core/machine.h"
 #include "engine/core/text.h"
@@ -34,6 +33,7 @@ Result<Job> make_job(const QuantizeOptions& options) {
   QuantizeReport& report = job.report;
   job.plan = LM_TRY(plan_types(options, recipe, job.file, job.importance(), report.notes));
   report.recipe = recipe.name;
+  if (options.method) LM_TRY(options.method->check(job.plan));
   report.method = options.method ? options.method->name() : make_round_to_nearest()->name();
   for (const PlannedType& planned : job.plan) {
     const gguf::TensorInfo& from = *planned.from;
@@ -54,14 +54,10 @@ Result<Job> make_job(const QuantizeOptions& options) {
 }
 
 Status check_paths(const QuantizeOptions& options, const gguf::File& file) {
-  LM_TRY(check_output_path(options.out));
-  for (const std::filesystem::path& part : file.paths()) {
-    std::error_code unlike;
-    if (!std::filesystem::equivalent(part, options.out, unlike)) continue;
-    return Error{ErrorCode::bad_request, concat("expected an output apart from the input, found ",
-                                                printable(options.out.native(), 1000), " twice")};
-  }
-  return ok();
+  std::vector<std::filesystem::path> inputs = file.paths();
+  inputs.insert(inputs.end(), options.also_read.begin(), options.also_read.end());
+  if (!options.imatrix.empty()) inputs.push_back(options.imatrix);
+  return check_output_path(options.out, inputs);
 }
 
 // What the new file says of itself. The integers that an import kept are gone, and with them the
@@ -90,7 +86,9 @@ double QuantizeReport::bits_per_weight() const {
 }
 
 Result<QuantizeReport> plan_quantize(const QuantizeOptions& options) {
-  return LM_TRY(make_job(options)).report;
+  const Job job = LM_TRY(make_job(options));
+  if (!options.out.empty()) LM_TRY(check_paths(options, job.file));
+  return job.report;
 }
 
 Result<QuantizeReport> quantize(QuantizeOptions options) {

@@ -23,12 +23,13 @@ struct TypeOverride {
 
 struct QuantizeOptions {
   std::filesystem::path in{}, out{};
-  std::string recipe{};                   // "q4_K_M", "q8_0", "i4g128", ...
-  std::filesystem::path imatrix{};        // importance matrix; empty: none
-  bool keep_head = false;                 // the output matrix stays as it is
-  bool allow_requantize = false;          // blocks are rounded a second time
-  std::vector<TypeOverride> overrides{};  // the last one that matches counts
-  int n_threads = 0;                      // 0: every usable core
+  std::string recipe{};                            // "q4_K_M", "q8_0", "i4g128", ...
+  std::filesystem::path imatrix{};                 // importance matrix; empty: none
+  std::vector<std::filesystem::path> also_read{};  // by the caller: `out` must be none of these
+  bool keep_head = false;                          // the output matrix stays as it is
+  bool allow_requantize = false;                   // blocks are rounded a second time
+  std::vector<TypeOverride> overrides{};           // the last one that matches counts
+  int n_threads = 0;                               // 0: every usable core
   // nullptr: make_round_to_nearest().
   std::unique_ptr<QuantizeMethod> method{};
   std::function<void(uint64_t done, uint64_t total)> progress{};  // numbers; may be empty
@@ -52,7 +53,7 @@ struct QuantizeReport {
   double bits_per_weight() const;
 };
 
-// What quantize() would do; nothing is written.
+// What quantize() would do; nothing is written. `out` may be empty.
 Result<QuantizeReport> plan_quantize(const QuantizeOptions& options);
 
 // Error: bad_file, unsupported (a type that can't be written, blocks that would be rounded twice),

@@ -1,6 +1,8 @@
 #include "engine/tools/quantize_method.h"
 
 #include <algorithm>
+#include <atomic>
+#include <cmath>
 
 #include "engine/core/check.h"
 #include "engine/core/text.h"
@@ -58,6 +60,15 @@ class RoundToNearest final : public QuantizeMethod {
 
 }  // namespace
 
+bool all_finite(std::span<const float> numbers) {
+  return std::ranges::all_of(numbers, [](float v) { return std::isfinite(v); });
+}
+
+Error not_finite(const gguf::TensorInfo& tensor) {
+  return Error{ErrorCode::bad_file,
+               concat(printable(tensor.name), ": expected finite weights, found others")};
+}
+
 std::unique_ptr<QuantizeMethod> make_round_to_nearest() {
   return std::make_unique<RoundToNearest>();
 }
@@ -109,6 +120,7 @@ Status fill_plainly(const QuantizeContext& context, size_t index, const gguf::Wr
   if (from.dtype == planned.type) return copy_tensor(context, from.bytes, sink);
   const int block = dtype_info(from.dtype).block_elems;
   const int block_bytes = dtype_info(from.dtype).block_bytes;
+  std::atomic<bool> finite = true;
   const EncodeJob job{.type = planned.type,
                       .n_elements = n_elements(from),
                       .cols = from.dims[0],
@@ -117,6 +129,7 @@ Status fill_plainly(const QuantizeContext& context, size_t index, const gguf::Wr
                           [&](int64_t first, std::span<float> out) {
                             decode(from.dtype, from.bytes.data() + first / block * block_bytes,
                                    out.data(), int64_t(out.size()));
+                            if (!all_finite(out)) finite = false;
                           },
                       .importance = importance_of(context.imatrix, from)};
   // What was read is given back as it goes: a mapping of the input would fill the memory.
@@ -124,6 +137,7 @@ Status fill_plainly(const QuantizeContext& context, size_t index, const gguf::Wr
   uint64_t done = 0, released = 0;
   const uint64_t total = row_bytes(planned.type, job.n_elements);
   LM_TRY(encode_in_pieces(context, job, [&](std::span<const std::byte> bytes) -> Status {
+    if (!finite) return not_finite(from);
     LM_TRY(sink(bytes));
     done += bytes.size();
     const auto read = uint64_t(double(ratio_from) * (double(done) / double(total)));

@@ -39,6 +39,8 @@ class QuantizeMethod {
  public:
   virtual ~QuantizeMethod() = default;
   virtual std::string_view name() const = 0;
+  // Whether the method can make this of the model; a dry run asks as well.
+  virtual Status check(std::span<const PlannedType>) const { return ok(); }
   // Before the output is opened: what takes long and must be known first. May add metadata.
   virtual Status prepare(const QuantizeContext&, gguf::Writer&) { return ok(); }
   // All bytes of tensor `index` of the plan, in order, in its type. Tensors are asked for once
@@ -72,6 +74,10 @@ Status encode_in_pieces(const QuantizeContext& context, const EncodeJob& job,
 
 // What make_round_to_nearest() does with a tensor: copied where it has its type already.
 Status fill_plainly(const QuantizeContext& context, size_t index, const gguf::Writer::Sink& sink);
+
+// Blocks hold no NaN and no infinity: a matrix with one is damaged.
+bool all_finite(std::span<const float> numbers);
+Error not_finite(const gguf::TensorInfo& tensor);
 
 // The importance of a tensor's slices (of experts, one each), or nothing.
 SliceImportance importance_of(const Imatrix* imatrix, const gguf::TensorInfo& tensor);

@@ -20,12 +20,24 @@ int64_t n_elements(const gguf::TensorInfo& tensor) {
   return n;
 }
 
-Status check_output_path(const std::filesystem::path& path) {
+Status check_output_path(const std::filesystem::path& path,
+                         std::span<const std::filesystem::path> inputs) {
+  if (path.empty())
+    return Error{ErrorCode::bad_request, "expected a name for the output, found an empty one"};
   std::error_code ignored;
   const std::filesystem::file_status status = std::filesystem::status(path, ignored);
-  if (!std::filesystem::exists(status) || std::filesystem::is_regular_file(status)) return ok();
-  return Error{ErrorCode::bad_request, concat("expected a file to write, found something else at ",
-                                              printable(path.native(), 1000))};
+  if (!std::filesystem::exists(status)) return ok();
+  if (!std::filesystem::is_regular_file(status)) {
+    return Error{ErrorCode::bad_request,
+                 concat("expected a file to write, found something else at ",
+                        printable(path.native(), 1000))};
+  }
+  for (const std::filesystem::path& input : inputs) {
+    if (!std::filesystem::equivalent(input, path, ignored)) continue;
+    return Error{ErrorCode::bad_request, concat("expected an output apart from the input, found ",
+                                                printable(path.native(), 1000), " twice")};
+  }
+  return ok();
 }
 
 }  // namespace lm

@@ -1,4 +1,6 @@
 // llm eval, from the shell.
+#include <fstream>
+
 #include "engine/core/file.h"
 #include "engine/core/json.h"
 #include "tests/cli/process.h"
@@ -77,6 +79,17 @@ TEST_CASE("imatrix: both forms, and what quantize makes of them") {
     REQUIRE(plan.status == 0);
     for (const Json& tensor : require_ok(parse_json(plan.out))["tensors"])
       CHECK(tensor["importance"] == (tensor["type"] != "f32"));
+  }
+  // Neither the model nor the text is lost to the output.
+  const std::string text = (temp.path() / "text").string();
+  std::ofstream(text) << long_text();
+  for (const std::string& over : {base, text}) {
+    const auto size = std::filesystem::file_size(over);
+    const Finished refused =
+        run_llm({"imatrix", "-m", base, "-f", text, "-o", over, "--ctx", "128", "-q"});
+    CHECK(refused.status == 2);
+    CHECK(is_one_error(refused));
+    CHECK(std::filesystem::file_size(over) == size);
   }
   CHECK(run_llm({"imatrix", "-m", base, "-f", "-"}, Stream::bytes("x")).status == 2);
   CHECK(run_llm({"imatrix", "-m", base, "-f", "-", "-o", "/dev/null"}, Stream::bytes("x")).status ==

@@ -75,6 +75,10 @@ TEST_CASE("quantize: what is refused") {
       {{"quantize", in, out, "--type", "q8_0", "--imatrix", "/no/such/file"}, 3},
       {{"quantize", in, out, "--type", "q8_0", "--report"}, 2},
       {{"quantize", in, in, "--type", "q8_0"}, 2},
+      {{"quantize", in, in, "--type", "q8_0", "--dry-run"}, 2},
+      {{"quantize", in, "", "--type", "q8_0"}, 2},
+      {{"quantize", in, "--type", "q8_0", "--dry-run", "--bits", "3"}, 2},
+      {{"quantize", in, "--type", "q8_0", "--dry-run", "--method", "gptq"}, 2},
       {{"quantize", in, "/dev/null", "--type", "q8_0"}, 2},
       {{"quantize", in, "/no/such/folder/x.gguf", "--type", "q8_0"}, 3},
       {{"quantize", "/no/such/file", out, "--type", "q8_0"}, 3}};

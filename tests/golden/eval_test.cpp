@@ -2,7 +2,12 @@
 #include "engine/tools/eval.h"
 
 #include <cmath>
+#include <cstring>
+#include <fstream>
+#include <limits>
 
+#include "engine/core/file.h"
+#include "gguf/file.h"
 #include "tests/golden/expected_logits.h"
 
 namespace lm::test {
@@ -137,6 +142,25 @@ TEST_CASE("eval: what can't be measured") {
   int asked = 0;
   CHECK_FALSE(
       evaluate(*model, nullptr, ids, -1, {.n_ctx = 16, .stop = [&] { return ++asked > 1; }}).ok());
+  // Weights that are no numbers, in the model or in its base.
+  std::string bytes = require_ok(read_file(path, 1 << 28));
+  const gguf::File file = require_ok(gguf::File::parse(std::as_bytes(std::span(bytes))));
+  const auto at =
+      reinterpret_cast<const char*>(file.tensor("output_norm.weight")->bytes.data()) - bytes.data();
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  std::memcpy(bytes.data() + at, &nan, sizeof nan);
+  const TempDir temp;
+  std::ofstream(temp.path() / "nan.gguf", std::ios::binary) << bytes;
+  const auto damaged = open(eval_options(temp.path() / "nan.gguf", 32));
+  for (const auto& [one, base] :
+       {std::pair(damaged.get(), static_cast<Instance*>(nullptr)),
+        std::pair(damaged.get(), model.get()), std::pair(model.get(), damaged.get())}) {
+    const Result<EvalReport> report = evaluate(*one, base, ids, -1, {.n_ctx = 32});
+    REQUIRE_FALSE(report.ok());
+    CHECK(report.error().code == ErrorCode::bad_file);
+    CHECK(report.error().message.ends_with(one == model.get() ? "the base are damaged"
+                                                              : "the model are damaged"));
+  }
 }
 
 }  // namespace

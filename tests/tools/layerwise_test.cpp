@@ -9,6 +9,7 @@
 
 #include "backends/cpu/cpu_backend.h"
 #include "engine/core/file.h"
+#include "engine/tools/group_rounding.h"
 #include "engine/tools/quantize.h"
 #include "gguf/file.h"
 #include "quant/decode.h"
@@ -174,6 +175,21 @@ TEST_CASE("layerwise: a stopped run goes on to the same bytes, on any number of 
   }
 }
 
+// One number of a tensor becomes another: the first, or that many behind it.
+void spoil(const fs::path& path, std::string_view tensor, float value, size_t index = 0) {
+  std::string bytes = require_ok(read_file(path, 1 << 28));
+  const gguf::File file =
+      require_ok(gguf::File::parse(std::as_bytes(std::span(bytes.data(), bytes.size()))));
+  const gguf::TensorInfo* info = file.tensor(tensor);
+  REQUIRE(info != nullptr);
+  const auto at = size_t(reinterpret_cast<const char*>(info->bytes.data()) - bytes.data()) +
+                  index * sizeof value;
+  std::memcpy(bytes.data() + at, &value, sizeof value);
+  FileWriter writer = require_ok(FileWriter::create(path));
+  require_ok(writer.write(bytes));
+  require_ok(writer.commit(FileWriter::Sync::no));
+}
+
 TEST_CASE("layerwise: finished layers of another run are not taken") {
   TinyModel tiny = widened(tiny_model("llama"), DType::f32);
   const Setup setup(tiny);
@@ -187,7 +203,21 @@ TEST_CASE("layerwise: finished layers of another run are not taken") {
   other.text += "one more sequence of words that were not there when the first layer was made, yes";
   other.max_sequences = 1000;
   CHECK(setup.refusal(other, "q4_0").find("found those of another run") != std::string::npos);
+  // Another model: one weight, far from the ends of its tensor.
+  const size_t middle =
+      require_ok(gguf::File::open(setup.in)).tensor("blk.0.ffn_up.weight")->bytes.size() / 8;
+  CHECK(middle > 4096);
+  spoil(setup.in, "blk.0.ffn_up.weight", 0.125f, middle);
+  CHECK(setup.refusal(setup.method(LayerMethod::gptq), "q4_0").find("those of another run") !=
+        std::string::npos);
+  // The same weights with another key, which is as good as another model.
+  TinyModel longer = tiny;
+  longer.n_ctx *= 2;
+  require_ok(write_tiny_model(longer).save(setup.in));
+  CHECK(setup.refusal(setup.method(LayerMethod::gptq), "q4_0").find("those of another run") !=
+        std::string::npos);
   // A part that was cut: the file says so.
+  require_ok(write_tiny_model(tiny).save(setup.in));
   const fs::path part = setup.work / "layer-00000.gguf";
   fs::resize_file(part, fs::file_size(part) / 2);
   CHECK(setup.refusal(setup.method(LayerMethod::gptq), "q4_0").find("layer-00000.gguf") !=
@@ -212,20 +242,6 @@ TEST_CASE("layerwise: damaged calibration and weights end in one sentence") {
   }
 }
 
-// A copy of a file in which one number of a tensor is another.
-void spoil(const fs::path& path, std::string_view tensor, float value) {
-  std::string bytes = require_ok(read_file(path, 1 << 28));
-  const gguf::File file =
-      require_ok(gguf::File::parse(std::as_bytes(std::span(bytes.data(), bytes.size()))));
-  const gguf::TensorInfo* info = file.tensor(tensor);
-  REQUIRE(info != nullptr);
-  const auto at = size_t(reinterpret_cast<const char*>(info->bytes.data()) - bytes.data());
-  std::memcpy(bytes.data() + at, &value, sizeof value);
-  FileWriter writer = require_ok(FileWriter::create(path));
-  require_ok(writer.write(bytes));
-  require_ok(writer.commit(FileWriter::Sync::no));
-}
-
 TEST_CASE("layerwise: activations and weights that are not finite end in one sentence") {
   const float bad[] = {std::numeric_limits<float>::quiet_NaN(), 1e38f};
   for (const float value : bad) {
@@ -233,6 +249,16 @@ TEST_CASE("layerwise: activations and weights that are not finite end in one sen
     spoil(setup.in, "blk.0.attn_norm.weight", value);  // what enters the first matrices
     const std::string message = setup.refusal(setup.method(LayerMethod::gptq));
     CHECK(message.find("blk.0.attn_q.weight: expected finite activations") != std::string::npos);
+  }
+  for (const char* type : {"q4_0", "i4g32"}) {  // without a method, and by groups of three bits
+    Setup plain(widened(tiny_model("llama"), DType::f32));
+    spoil(plain.in, "blk.1.ffn_down.weight", NAN);
+    QuantizeOptions options{.in = plain.in, .out = plain.out, .recipe = type};
+    if (type[0] == 'i') options.method = make_group_rounding(3, false);
+    const Result<QuantizeReport> result = quantize(std::move(options));
+    REQUIRE_FALSE(result.ok());
+    CHECK(result.error().message == "blk.1.ffn_down.weight: expected finite weights, found others");
+    CHECK_FALSE(fs::exists(plain.out));
   }
   Setup setup(widened(tiny_model("llama"), DType::f32));
   spoil(setup.in, "blk.1.ffn_down.weight", INFINITY);

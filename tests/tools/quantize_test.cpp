@@ -236,7 +236,24 @@ TEST_CASE("quantize: what is refused leaves nothing") {
   CHECK(refusal(std::move(stopping)).find("stopped") != std::string::npos);
   QuantizeOptions same = options(in, "q4_0");
   same.out = in;
+  CHECK_FALSE(plan_quantize(same).ok());
   CHECK_FALSE(quantize(std::move(same)).ok());
+  for (const bool by_name : {true, false}) {  // what was read beside the model is not overwritten
+    const fs::path text = temp.path() / "text", link = temp.path() / "link";
+    Imatrix imatrix;
+    imatrix.entries["x"] = {{1}, {1}};
+    require_ok(write_imatrix(imatrix, text));
+    fs::create_hard_link(text, link);
+    QuantizeOptions over = options(in, "q4_0");
+    over.out = by_name ? text : link;
+    over.imatrix = by_name ? text : fs::path();
+    over.also_read = {text};
+    const Result<QuantizeReport> result = quantize(std::move(over));
+    REQUIRE_FALSE(result.ok());
+    CHECK(result.error().message.find("apart from the input") != std::string::npos);
+    fs::remove(text);
+    fs::remove(link);
+  }
   CHECK(require_ok(gguf::File::open(in)).tensors().size() > 0);
   CHECK(std::distance(fs::directory_iterator(temp.path()), {}) == 1);
 }
