@@ -93,6 +93,8 @@ Engine::Impl::Impl(std::unique_ptr<Instance> opened, EngineOptions chosen)
       speculation(*instance, std::move(chosen.speculation)) {
   rows.reserve(size_t(instance->max_seqs()));
   decoding.reserve(size_t(instance->max_seqs()));
+  active.reserve(size_t(instance->max_seqs() + max_waiting));
+  scheduler.reserve(instance->max_seqs() + max_waiting);
   if (chosen.disk) {
     store = std::make_unique<KvStore>(*instance, std::move(chosen.disk));
     scheduler.set_source(store.get());
@@ -161,7 +163,7 @@ void Engine::Impl::run() {
     try {
       step(plan);
     } catch (const std::bad_alloc&) {
-      fail(plan, "not enough memory for the next token");
+      fail(plan, "out of memory");  // short: a std::string holds it in itself
     }
     retire();
     if (store) store->save();

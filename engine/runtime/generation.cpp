@@ -1,6 +1,7 @@
 #include "engine/runtime/generation.h"
 
 #include <algorithm>
+#include <new>
 #include <utility>
 
 namespace lm {
@@ -93,7 +94,11 @@ bool Generation::draw(std::span<float> logits, TokenId expected) {
 }
 
 void Generation::finish(Finish finish, std::string error) {
-  text_ = rest_of_text();
+  try {
+    text_ = rest_of_text();
+  } catch (const std::bad_alloc&) {  // the end is told all the same
+    text_.clear();
+  }
   TokenEvent event;
   event.finish = finish;
   event.error = std::move(error);

@@ -1,6 +1,7 @@
 #include "engine/runtime/scheduler.h"
 
 #include <algorithm>
+#include <new>
 #include <span>
 
 #include "engine/core/check.h"
@@ -49,11 +50,21 @@ Scheduler::Scheduler(BlockPool& pool, int max_step_tokens, int max_seqs)
 
 void Scheduler::add(Sequence* sequence) {
   LM_CHECK(uncomputed(*sequence) > 0);
-  std::erase_if(next_turn_, [&](const auto& user) { return user.second <= now_; });
-  uint64_t& next = next_turn_[sequence->user];
-  sequence->turn = std::max(now_, next);
-  next = sequence->turn + sequence->tokens.size() + kAnswerTokens;
+  sequence->turn = next_turn(*sequence);
   wait(sequence);
+}
+
+// The turn of a new sequence, which is counted as its user's.
+uint64_t Scheduler::next_turn(const Sequence& sequence) {
+  std::erase_if(next_turn_, [&](const auto& user) { return user.second <= now_; });
+  try {
+    uint64_t& next = next_turn_[sequence.user];
+    const uint64_t turn = std::max(now_, next);
+    next = turn + sequence.tokens.size() + kAnswerTokens;
+    return turn;
+  } catch (const std::bad_alloc&) {  // then it is not counted
+    return now_;
+  }
 }
 
 // Behind all with the same turn.

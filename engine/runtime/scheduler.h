@@ -44,6 +44,9 @@ class Scheduler {
   // Where to look for what the pool does not hold; outlives the scheduler.
   void set_source(BlockSource* source) { source_ = source; }
 
+  // Room for so many sequences at once: then nothing below needs memory that it can't do without.
+  void reserve(int n_sequences) { waiting_.reserve(size_t(n_sequences)); }
+
   // Waits for its turn: one user's sequences in order of arrival, and among users the one who got
   // least goes first (start-time fair queuing: Goyal, Vin, Cheng, SIGCOMM 1996). The sequence has
   // tokens that are not computed yet, and must never need more blocks than the pool has: the caller
@@ -83,6 +86,7 @@ class Scheduler {
   bool load(Sequence& sequence);
   int load_tail(Sequence& sequence);
   bool others_compute(const Sequence& sequence) const;
+  uint64_t next_turn(const Sequence& sequence);
   void wait(Sequence* sequence);
   void preempt_last();
   void withdraw(Sequence& sequence);

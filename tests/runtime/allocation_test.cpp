@@ -1,6 +1,8 @@
 // Nothing is allocated inside a step: the loop runs on what was reserved when the model was opened.
+#include <memory>
 #include <vector>
 
+#include "engine/runtime/scheduler.h"
 #include "tests/runtime/support.h"
 #include "tests/support/count_allocations.h"
 
@@ -29,6 +31,30 @@ TEST_CASE("a step allocates nothing, in prefill and in decode") {
     CHECK(test::allocations == before);
     CHECK(fine);
   }
+}
+
+// The engine's thread has nobody to tell that memory is short.
+TEST_CASE("sequences come, run and go where no memory is left") {
+  BlockPool pool(8, 16);
+  Scheduler scheduler(pool, 64, 2);
+  scheduler.reserve(3);
+  std::vector<std::unique_ptr<Sequence>> sequences;
+  for (uint64_t id = 1; id <= 3; ++id) {
+    Sequence& s = *sequences.emplace_back(std::make_unique<Sequence>(pool));
+    s.id = s.user = id;
+    s.tokens.assign(20, TokenId(id));
+    s.table.reserve(20);
+  }
+  test::refuses_memory = true;
+  for (const auto& s : sequences) scheduler.add(s.get());
+  const size_t n_planned = scheduler.next().size();
+  scheduler.completed(scheduler.next());
+  for (const auto& s : sequences) scheduler.remove(s.get());
+  const bool idle = scheduler.idle();
+  test::refuses_memory = false;
+  CHECK(n_planned == 2);
+  CHECK(idle);
+  CHECK(pool.free_blocks() == 8);
 }
 
 }  // namespace

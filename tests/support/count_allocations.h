@@ -1,4 +1,5 @@
-// tests/support/count_allocations.h — replaces operator new in a test program and counts its calls.
+// tests/support/count_allocations.h — replaces operator new in a test program, counts its calls,
+// and refuses memory where a test says so.
 // Include in exactly one source file of the program.
 #pragma once
 #include <atomic>
@@ -7,12 +8,14 @@
 
 namespace lm::test {
 inline std::atomic<long> allocations{0};
+inline std::atomic<bool> refuses_memory{false};
 }  // namespace lm::test
 
 // Not inlined: gcc warns of malloc and delete in one place.
 [[gnu::noinline]] void* operator new(size_t size) {
   ++lm::test::allocations;
-  if (void* p = std::malloc(size > 0 ? size : 1)) return p;
+  void* const p = lm::test::refuses_memory ? nullptr : std::malloc(size > 0 ? size : 1);
+  if (p != nullptr) return p;
   throw std::bad_alloc();
 }
 // std::stable_sort's; sanitizers have their own, which does not go with the delete below.
