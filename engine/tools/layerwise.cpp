@@ -137,6 +137,9 @@ class LayerwiseMethod final : public QuantizeMethod {
 
   std::string_view name() const override { return method_name(options_.method.method); }
   Status check(std::span<const PlannedType> plan) const override;
+  bool uses_importance(const PlannedType& planned) const override {
+    return layer_of(planned.from->name) < 0 && QuantizeMethod::uses_importance(planned);
+  }
   Status prepare(const QuantizeContext& context, gguf::Writer& writer) override;
   Status fill(const QuantizeContext& context, size_t index,
               const gguf::Writer::Sink& sink) override;

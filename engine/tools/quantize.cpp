@@ -33,8 +33,10 @@ Result<Job> make_job(const QuantizeOptions& options) {
   QuantizeReport& report = job.report;
   job.plan = LM_TRY(plan_types(options, recipe, job.file, job.importance(), report.notes));
   report.recipe = recipe.name;
-  if (options.method) LM_TRY(options.method->check(job.plan));
-  report.method = options.method ? options.method->name() : make_round_to_nearest()->name();
+  const std::unique_ptr<QuantizeMethod> plain = make_round_to_nearest();
+  const QuantizeMethod& method = options.method ? *options.method : *plain;
+  LM_TRY(method.check(job.plan));
+  report.method = method.name();
   for (const PlannedType& planned : job.plan) {
     const gguf::TensorInfo& from = *planned.from;
     const auto n = uint64_t(n_elements(from));
@@ -42,7 +44,7 @@ Result<Job> make_job(const QuantizeOptions& options) {
                               .from = from.dtype,
                               .to = planned.type,
                               .reason = planned.reason,
-                              .weighted = planned.weighted,
+                              .weighted = planned.weighted && method.uses_importance(planned),
                               .n_elements = n,
                               .from_bytes = from.bytes.size(),
                               .bytes = row_bytes(planned.type, int64_t(n))});

@@ -49,6 +49,11 @@ Status copy_tensor(const QuantizeContext& context, std::span<const std::byte> by
   return ok();
 }
 
+// Their definitions leave nothing to choose.
+bool is_fixed(DType type) {
+  return dtype_info(type).block_elems == 1 || type == DType::q8_0 || is_i4g(type);
+}
+
 class RoundToNearest final : public QuantizeMethod {
  public:
   std::string_view name() const override { return "rtn"; }
@@ -67,6 +72,10 @@ bool all_finite(std::span<const float> numbers) {
 Error not_finite(const gguf::TensorInfo& tensor) {
   return Error{ErrorCode::bad_file,
                concat(printable(tensor.name), ": expected finite weights, found others")};
+}
+
+bool QuantizeMethod::uses_importance(const PlannedType& planned) const {
+  return !is_fixed(planned.type);
 }
 
 std::unique_ptr<QuantizeMethod> make_round_to_nearest() {

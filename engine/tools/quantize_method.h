@@ -41,6 +41,8 @@ class QuantizeMethod {
   virtual std::string_view name() const = 0;
   // Whether the method can make this of the model; a dry run asks as well.
   virtual Status check(std::span<const PlannedType>) const { return ok(); }
+  // Whether it weighs the errors of this tensor by an importance matrix that has it.
+  virtual bool uses_importance(const PlannedType& planned) const;
   // Before the output is opened: what takes long and must be known first. May add metadata.
   virtual Status prepare(const QuantizeContext&, gguf::Writer&) { return ok(); }
   // All bytes of tensor `index` of the plan, in order, in its type. Tensors are asked for once

@@ -78,11 +78,19 @@ TEST_CASE("imatrix: both forms, and what quantize makes of them") {
         {"quantize", base, "--type", "q4_0", "--imatrix", path, "--dry-run", "--json", "-q"});
     REQUIRE(plan.status == 0);
     for (const Json& tensor : require_ok(parse_json(plan.out))["tensors"])
-      CHECK(tensor["importance"] == (tensor["type"] != "f32"));
+      CHECK(tensor["importance"] == (tensor["type"] == "q4_0"));  // (q8_0 has nothing to weigh)
   }
   // Neither the model nor the text is lost to the output.
   const std::string text = (temp.path() / "text").string();
   std::ofstream(text) << long_text();
+  const Finished by_layer =
+      run_llm({"quantize", base, "--type", "q4_0", "--method", "gptq", "--calib", text, "--imatrix",
+               (temp.path() / "i.dat").string(), "--dry-run", "--json", "-q"});
+  REQUIRE(by_layer.status == 0);
+  const Json plan = require_ok(parse_json(by_layer.out));
+  CHECK(plan["method"] == "gptq");
+  for (const Json& tensor : plan["tensors"])  // the method weighs the layers by what it sees
+    CHECK(tensor["importance"] == false);
   for (const std::string& over : {base, text}) {
     const auto size = std::filesystem::file_size(over);
     const Finished refused =
