@@ -284,12 +284,13 @@ void ChatSession::stats() {
   const auto rate = [](int tokens, double seconds) {
     return seconds > 0 ? int64_t(tokens / seconds) : 0;
   };
-  screen_.notice(concat(n_answers_, " answers; ", total_.prompt_tokens, " tokens read (",
-                        rate(total_.prompt_tokens, total_.prompt_seconds), " per second), ",
-                        total_.generated_tokens, " generated (",
-                        rate(total_.generated_tokens, total_.generate_seconds),
-                        " per second); peak memory ", human_bytes(peak_rss()),
-                        record_.id().empty() ? "" : "; kept as " + record_.id()));
+  screen_.notice(
+      concat(n_answers_, " answers; ", total_.prompt_tokens, " tokens read (",
+             rate(total_.prompt_tokens, total_.prompt_seconds), " per second), ",
+             total_.generated_tokens, " generated (",
+             rate(std::max(total_.generated_tokens - n_answers_, 0), total_.generate_seconds),
+             " per second); peak memory ", human_bytes(peak_rss()),
+             record_.id().empty() ? "" : "; kept as " + record_.id()));
 }
 
 void ChatSession::probs(const std::string& number) {

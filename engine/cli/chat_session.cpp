@@ -103,7 +103,16 @@ Status ChatSession::start(const ChatOptions& options) {
   return ok();
 }
 
+// Where this fails there is no engine: it must not pass for a command that ran out of memory.
 Status ChatSession::load_model() {
+  try {
+    return start_engine();
+  } catch (const std::bad_alloc&) {
+    return Error{ErrorCode::out_of_memory, "expected more memory than this process can get"};
+  }
+}
+
+Status ChatSession::start_engine() {
   const InstanceOptions instance_options = LM_TRY(generation_.model.instance_options());
   OpenedModel opened =
       LM_TRY(open_model(context_, instance_options, generation_.draft, !generation_.quiet));
@@ -262,8 +271,7 @@ void ChatSession::show_status(const AnswerEnd& end) {
   const int used = t.prompt_tokens + t.generated_tokens;
   std::array<char, 160> line;
   std::snprintf(line.data(), line.size(), "%.1f tokens/s, context %d of %d (%d %%)",
-                t.generate_seconds > 0 ? t.generated_tokens / t.generate_seconds : 0, used, n_ctx,
-                int(100.0 * used / n_ctx));
+                tokens_per_second(t), used, n_ctx, int(100.0 * used / n_ctx));
   std::string text = line.data();
   if (t.cached_tokens > 0) {
     text += concat(", ", t.cached_tokens, " of ", t.prompt_tokens, " tokens of it from the cache");

@@ -27,6 +27,7 @@ class ChatSession {
 
   // chat_session.cpp: the loop
   Status load_model();
+  Status start_engine();
   std::optional<std::string> read_message();  // nullopt: the person leaves; see status_
   std::optional<std::string> read_quoted(std::string text);
   Next handle(const std::string& line);

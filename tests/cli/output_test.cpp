@@ -132,6 +132,15 @@ TEST_CASE("output: --stats and -v speak on stderr only") {
   CHECK(stats.err.find("context") != std::string::npos);
 }
 
+TEST_CASE("output: --stats has the speed of --json, in which the first token does not count") {
+  const Finished run = run_llm(with_model({"-n", "2", "--ignore-eos", "--stats", "--json"}));
+  const double seconds = json_lines(run.out).at(0)["seconds_per_token"].get<double>();
+  const size_t at = run.err.find("answer 2 tokens in ");
+  REQUIRE(at != std::string::npos);
+  const double rate = std::stod(run.err.substr(run.err.find('(', at) + 1));
+  CHECK(rate * seconds == doctest::Approx(1).epsilon(0.1));
+}
+
 TEST_CASE("output: a system prompt that can't be used is warned about, unless -q") {
   const Finished loud = run_llm(with_model({"-n", "2", "-s", "Be brief."}));
   CHECK(loud.status == 0);
