@@ -1,5 +1,6 @@
 #include "engine/cli/line_reader.h"
 
+#include <poll.h>
 #include <unistd.h>
 
 #include <array>
@@ -63,6 +64,8 @@ Result<std::optional<LineReader::Line>> LineReader::wait_for_line() {
     if (line && (line->too_long || !is_blank(line->text))) return line;
     if (line) continue;
     if (ended_) return std::optional<Line>();
+    pollfd readable{fd_, POLLIN, 0};  // reading waits for nothing where O_NONBLOCK is set
+    (void)poll(&readable, 1, -1);
     LM_TRY(read_more());
   }
 }
