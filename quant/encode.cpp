@@ -39,10 +39,11 @@ bool relative_weights(std::span<const float> importance, std::span<float> weight
 }
 
 using RowEncoder = void (*)(std::span<const float> x, std::span<const float> importance,
-                            std::byte* dst);
+                            EncodePath path, std::byte* dst);
 
 template <class Block>
-void encode_blocks(std::span<const float> x, std::span<const float> importance, std::byte* dst) {
+void encode_blocks(std::span<const float> x, std::span<const float> importance, EncodePath path,
+                   std::byte* dst) {
   constexpr size_t kElems = size_t(Block::kElems);
   std::array<float, kElems> values;
   std::array<float, kElems> weights;
@@ -51,21 +52,21 @@ void encode_blocks(std::span<const float> x, std::span<const float> importance, 
     const bool weighted =
         !importance.empty() && relative_weights(importance.subspan(first, kElems), weights);
     Block block;
-    encode_block(values.data(), weighted ? weights.data() : nullptr, block);
+    encode_block(values.data(), weighted ? weights.data() : nullptr, path, block);
     std::memcpy(dst, &block, sizeof block);
     dst += sizeof block;
   }
 }
 
 template <uint16_t (*kNarrow)(float)>
-void encode_halves(std::span<const float> x, std::span<const float>, std::byte* dst) {
+void encode_halves(std::span<const float> x, std::span<const float>, EncodePath, std::byte* dst) {
   for (size_t i = 0; i < x.size(); ++i) {
     const uint16_t half = kNarrow(x[i]);
     std::memcpy(dst + 2 * i, &half, sizeof half);
   }
 }
 
-void copy_floats(std::span<const float> x, std::span<const float>, std::byte* dst) {
+void copy_floats(std::span<const float> x, std::span<const float>, EncodePath, std::byte* dst) {
   std::memcpy(dst, x.data(), x.size_bytes());
 }
 
@@ -109,13 +110,13 @@ bool can_encode(DType type) {
   return row_encoder(type) != nullptr;
 }
 
-void encode(DType type, std::span<const float> x, std::byte* dst,
-            std::span<const float> importance) {
+void encode(DType type, std::span<const float> x, std::byte* dst, std::span<const float> importance,
+            EncodePath path) {
   const RowEncoder row = row_encoder(type);
   LM_CHECK(row != nullptr);
   LM_CHECK(x.size() % size_t(dtype_info(type).block_elems) == 0);
   LM_CHECK(importance.empty() || importance.size() == x.size());
-  if (!x.empty()) row(x, importance, dst);
+  if (!x.empty()) row(x, importance, path, dst);
 }
 
 }  // namespace lm

@@ -24,30 +24,32 @@ float extreme_of(const float* x) {
 }
 
 // d and q (0 .. levels-1) of x ~ d * (q - levels / 2).
-uint16_t fit_symmetric(const float* x, const float* w, int levels, int (&q)[kElems]) {
+uint16_t fit_symmetric(const float* x, const float* w, int levels, EncodePath path,
+                       int (&q)[kElems]) {
   const int middle = levels / 2;
-  const uint16_t d = stored_scale(fit_scale<kElems>(x, w, -middle, middle - 1));
+  const uint16_t d = stored_scale(fit_scale(x, w, -middle, middle - 1, path));
   float whole[kElems];
-  quantize<kElems>(x, inverse(f16_to_f32(d)), float(middle), 0, levels - 1, whole);
+  quantize(x, inverse(f16_to_f32(d)), float(middle), 0, levels - 1, whole);
   for (int j = 0; j < kElems; ++j) q[j] = int(whole[j]);
   return d;
 }
 
 // d, m and q (0 .. levels-1) of x ~ d * q + m.
 template <class Block>
-void fit_with_min(const float* x, const float* w, int levels, Block& block, int (&q)[kElems]) {
-  const ScaleMin fit = fit_scale_min<kElems>(x, w, levels - 1, false);
+void fit_with_min(const float* x, const float* w, int levels, EncodePath path, Block& block,
+                  int (&q)[kElems]) {
+  const ScaleMin fit = fit_scale_min(x, w, levels - 1, path);
   block.d = stored_scale(fit.d);
   block.m = stored_scale(fit.m);
   const float inv = inverse(f16_to_f32(block.d));
   float whole[kElems];
-  quantize<kElems>(x, inv, -f16_to_f32(block.m) * inv, 0, levels - 1, whole);
+  quantize(x, inv, -f16_to_f32(block.m) * inv, 0, levels - 1, whole);
   for (int j = 0; j < kElems; ++j) q[j] = int(whole[j]);
 }
 
 }  // namespace
 
-void encode_block(const float* x, const float*, BlockQ8_0& block) {
+void encode_block(const float* x, const float*, EncodePath, BlockQ8_0& block) {
   const float d = std::min(std::fabs(extreme_of(x)) / 127, kMaxHalf);
   const float inv = inverse(d);
   block.d = stored_scale(d);
@@ -56,10 +58,10 @@ void encode_block(const float* x, const float*, BlockQ8_0& block) {
   }
 }
 
-void encode_block(const float* x, const float* w, BlockQ4_0& block) {
+void encode_block(const float* x, const float* w, EncodePath path, BlockQ4_0& block) {
   int q[kElems];
   if (w != nullptr) {
-    block.d = fit_symmetric(x, w, 16, q);
+    block.d = fit_symmetric(x, w, 16, path, q);
   } else {
     const float d = std::clamp(extreme_of(x) / -8, -kMaxHalf, kMaxHalf);
     const float inv = inverse(d);
@@ -69,21 +71,21 @@ void encode_block(const float* x, const float* w, BlockQ4_0& block) {
   set_codes(q, block);
 }
 
-void encode_block(const float* x, const float* w, BlockQ4_1& block) {
+void encode_block(const float* x, const float* w, EncodePath path, BlockQ4_1& block) {
   int q[kElems];
-  fit_with_min(x, weights_or_ones(w), 16, block, q);
+  fit_with_min(x, weights_or_ones(w), 16, path, block, q);
   set_codes(q, block);
 }
 
-void encode_block(const float* x, const float* w, BlockQ5_0& block) {
+void encode_block(const float* x, const float* w, EncodePath path, BlockQ5_0& block) {
   int q[kElems];
-  block.d = fit_symmetric(x, weights_or_ones(w), 32, q);
+  block.d = fit_symmetric(x, weights_or_ones(w), 32, path, q);
   set_codes(q, block);
 }
 
-void encode_block(const float* x, const float* w, BlockQ5_1& block) {
+void encode_block(const float* x, const float* w, EncodePath path, BlockQ5_1& block) {
   int q[kElems];
-  fit_with_min(x, weights_or_ones(w), 32, block, q);
+  fit_with_min(x, weights_or_ones(w), 32, path, block, q);
   set_codes(q, block);
 }
 
@@ -110,13 +112,13 @@ void encode_group(const float* x, BlockI4G<kGroup>& block) {
 
 }  // namespace
 
-void encode_block(const float* x, const float*, BlockI4G<32>& block) {
+void encode_block(const float* x, const float*, EncodePath, BlockI4G<32>& block) {
   encode_group(x, block);
 }
-void encode_block(const float* x, const float*, BlockI4G<64>& block) {
+void encode_block(const float* x, const float*, EncodePath, BlockI4G<64>& block) {
   encode_group(x, block);
 }
-void encode_block(const float* x, const float*, BlockI4G<128>& block) {
+void encode_block(const float* x, const float*, EncodePath, BlockI4G<128>& block) {
   encode_group(x, block);
 }
 

@@ -1,10 +1,13 @@
 // quant/encode_fit.h — the scale (and minimum) that represents a few numbers best, by weighted
-// least squares. Inside the room only. Groups are 16 or 32 numbers; weights are > 0; all are
-// finite.
+// least squares. Inside the room only. Groups are kGroup numbers; weights are > 0; all are finite.
 #pragma once
 #include <cstdint>
 
+#include "quant/encode.h"
+
 namespace lm {
+
+inline constexpr int kGroup = 32;
 
 // The largest half; a scale that is larger is stored as this.
 inline constexpr float kMaxHalf = 65504.0f;
@@ -23,35 +26,27 @@ float inverse(float d);
 const float* weights_or_ones(const float* w);
 
 // q[j] = the whole number of [lo, hi] nearest to x[j] * inv + offset.
-template <int n>
 void quantize(const float* x, float inv, float offset, int lo, int hi, float* q);
 
-// Sum of w * (x - (d * q + m))^2.
-template <int n>
-float weighted_error(const float* x, const float* w, const float* q, float d, float m);
+// Sum of w * (x - d * q)^2.
+float weighted_error(const float* x, const float* w, const float* q, float d);
 
-// Least-squares sums over a group for x ~ d * q + m; they add up over groups.
+// Least-squares sums over a group for x ~ d * q; they add up over groups.
 struct Moments {
-  float w = 0;   // sum of w
-  float q = 0;   // sum of w * q
   float qq = 0;  // sum of w * q * q
-  float x = 0;   // sum of w * x
   float xq = 0;  // sum of w * x * q
 };
-template <int n>
 Moments moments(const float* x, const float* w, const float* q);
 
 // x ~ d * q with q in [lo, hi], lo < 0 < hi. The sign of d is free. 0 when all x are 0.
-template <int n>
-float fit_scale(const float* x, const float* w, int lo, int hi);
+float fit_scale(const float* x, const float* w, int lo, int hi, EncodePath path);
 
 struct ScaleMin {
   float d;
   float m;
 };
 
-// x ~ d * q + m with q in [0, hi], d >= 0 and, if asked for, m <= 0.
-template <int n>
-ScaleMin fit_scale_min(const float* x, const float* w, int hi, bool m_not_positive);
+// x ~ d * q + m with q in [0, hi] and d >= 0.
+ScaleMin fit_scale_min(const float* x, const float* w, int hi, EncodePath path);
 
 }  // namespace lm

@@ -47,9 +47,9 @@ float fit_iq4(const float* x, const float* w) {
     for (int step = -2; step <= 2; ++step) {
       float values[kElems];
       to_iq4_values(x, inverse(extreme / (bound * (1 + 0.04f * float(step)))), values);
-      const Moments s = moments<kElems>(x, w, values);
+      const Moments s = moments(x, w, values);
       const float d = s.xq * inverse(s.qq);
-      const float error = weighted_error<kElems>(x, w, values, d, 0);
+      const float error = weighted_error(x, w, values, d);
       if (error < best_error) {
         best_error = error;
         best_d = d;
@@ -61,7 +61,7 @@ float fit_iq4(const float* x, const float* w) {
 
 }  // namespace
 
-void encode_block(const float* x, const float* weights, BlockIQ4_NL& block) {
+void encode_block(const float* x, const float* weights, EncodePath, BlockIQ4_NL& block) {
   block.d = stored_scale(fit_iq4(x, weights_or_ones(weights)));
   const float inv = inverse(f16_to_f32(block.d));
   int q[kElems];
@@ -99,11 +99,11 @@ float choose_scales(const float* x, const float* w, const float (&ideal)[kSubs],
       float values[kElems];
       const float step = d * float(s);
       to_iq4_values(xi, inverse(step), values);
-      const float error = weighted_error<kElems>(xi, wi, values, step, 0);
+      const float error = weighted_error(xi, wi, values, step);
       if (error >= best_error) continue;
       best_error = error;
       fit.scale[i] = s;
-      best = moments<kElems>(xi, wi, values);
+      best = moments(xi, wi, values);
     }
     fit.error += best_error;
     numerator += float(fit.scale[i]) * best.xq;
@@ -114,7 +114,7 @@ float choose_scales(const float* x, const float* w, const float (&ideal)[kSubs],
 
 }  // namespace
 
-void encode_block(const float* x, const float* weights, BlockIQ4_XS& block) {
+void encode_block(const float* x, const float* weights, EncodePath, BlockIQ4_XS& block) {
   const float* w = weights_or_ones(weights);
   float ideal[kSubs];
   float extreme = 0;  // the scale farthest from 0 becomes kScaleMin, which is one step more
@@ -159,7 +159,7 @@ int nearest_mxfp4(float v) {
 
 }  // namespace
 
-void encode_block(const float* x, const float* weights, BlockMXFP4& block) {
+void encode_block(const float* x, const float* weights, EncodePath, BlockMXFP4& block) {
   constexpr int kBias = 127, kMostExponent = 254;  // 255 is NaN in the specification
   constexpr float kLargestDoubled = 12;
   const float* w = weights_or_ones(weights);
@@ -180,7 +180,7 @@ void encode_block(const float* x, const float* weights, BlockMXFP4& block) {
       q[j] = nearest_mxfp4(x[j] * inv);
       values[j] = float(kMxfp4DoubledValues[q[j]]);
     }
-    const float error = weighted_error<kElems>(x, w, values, half_scale, 0);
+    const float error = weighted_error(x, w, values, half_scale);
     if (!(error < best_error)) continue;
     best_error = error;
     block.e = uint8_t(e);

@@ -259,6 +259,30 @@ TEST_CASE("encode: a row is its blocks, each a function of its own numbers") {
   }
 }
 
+TEST_CASE("encode: the same bytes without the processor's longer vectors") {
+  std::vector<float> importance = some_importance(kBlock * 20, 34);
+  std::vector<float> x = gaussian(importance.size(), 35);
+  for (size_t i = 0; i < kBlock; ++i) {
+    x[i] = 0.25f * std::round(8 * x[i]);  // ties
+    x[kBlock + i] = 0;
+    x[2 * kBlock + i] = i % 2 == 0 ? 3.0f : 2.0f;
+    x[3 * kBlock + i] += 100;  // all of one sign
+    x[4 * kBlock + i] *= 1e-6f;
+    x[5 * kBlock + i] *= 1e12f;
+  }
+  x[6 * kBlock] = std::nanf("");
+  x[7 * kBlock] = std::numeric_limits<float>::infinity();
+  importance[8 * kBlock] = 1e30f;
+  for (const DType type : kBlockTypes) {
+    CAPTURE(dtype_name(type));
+    for (const auto& weights : {std::vector<float>{}, importance}) {
+      Bytes plain(row_bytes(type, int64_t(x.size())));
+      encode(type, x, plain.data(), weights, EncodePath::plain);
+      CHECK(encoded(type, x, weights) == plain);
+    }
+  }
+}
+
 // Numbers that hurt: a value for each kind, alone, against a background, and everywhere.
 TEST_CASE("encode: extreme inputs give finite blocks") {
   constexpr float kInf = std::numeric_limits<float>::infinity();
