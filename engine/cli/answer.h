@@ -25,8 +25,9 @@ struct AnswerHead {
 struct AnswerEnd {
   Finish finish = Finish::none;
   Timings timings;
-  std::string error;  // when finish is error
-  Reply reply;        // all of it, taken apart
+  std::string error;                         // when finish is error,
+  ErrorCode error_code = ErrorCode::device;  // and its kind
+  Reply reply;                               // all of it, taken apart
 };
 
 // What one token brings.

@@ -238,7 +238,7 @@ void ChatSession::answer() {
   }
   const AnswerEnd& end = ended.value();
   shown.end(end);
-  if (end.finish == Finish::error) screen_.problem({ErrorCode::device, end.error});
+  if (end.finish == Finish::error) screen_.problem({end.error_code, end.error});
   const bool stopped = pending_signal() == SIGINT;
   if (stopped) context_.signals.forget();
   if (pending_signal() != 0) status_ = exit_status_of_signal(pending_signal());

@@ -18,6 +18,7 @@ class Mailbox {
     if (event.finish != Finish::none) {
       end_.finish = event.finish;
       end_.timings = event.timings;
+      end_.error_code = event.error_code;
     }
     try {
       if (event.token >= 0 || !event.text.empty()) {

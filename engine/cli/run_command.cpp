@@ -172,7 +172,7 @@ Result<ExitStatus> RunCommand::answer(Engine& engine, Question question, AnswerH
   if (stats_) write_stderr(statistics_line(end.timings, head.load_seconds));
   if (pending_signal() != 0) return exit_status_of_signal(pending_signal());
   if (end.finish == Finish::error) {
-    return Error{ErrorCode::device, end.error};
+    return Error{end.error_code, end.error};
   }
   return ExitStatus::ok;
 }

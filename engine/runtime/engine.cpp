@@ -58,7 +58,7 @@ struct Engine::Impl {
   void propose(const std::vector<PlannedRow>& plan);
   void assemble(const std::vector<PlannedRow>& plan);
   void advance(const std::vector<PlannedRow>& plan, std::span<float> logits);
-  void fail(const std::vector<PlannedRow>& plan, const std::string& error);
+  void fail(const std::vector<PlannedRow>& plan, ErrorCode code, const std::string& error);
   void shift(Generation& generation);
   void retire();
   void count(const Timings& finished);
@@ -163,7 +163,8 @@ void Engine::Impl::run() {
     try {
       step(plan);
     } catch (const std::bad_alloc&) {
-      fail(plan, "out of memory");  // short: a std::string holds it in itself
+      fail(plan, ErrorCode::out_of_memory,
+           "out of memory");  // short: a std::string holds it in itself
     }
     retire();
     if (store) store->save();
@@ -222,7 +223,7 @@ void Engine::Impl::step(const std::vector<PlannedRow>& plan) {
   assemble(plan);
   const Clock::time_point start = Clock::now();
   const Result<std::span<float>> logits = instance->step(rows);
-  if (!logits.ok()) return fail(plan, logits.error().message);
+  if (!logits.ok()) return fail(plan, logits.error().code, logits.error().message);
   speculation.note_step(std::chrono::duration<double>(Clock::now() - start).count());
   scheduler.completed(plan);
   advance(plan, logits.value());
@@ -294,11 +295,12 @@ void Engine::Impl::advance(const std::vector<PlannedRow>& plan, std::span<float>
   }
 }
 
-void Engine::Impl::fail(const std::vector<PlannedRow>& plan, const std::string& error) {
+void Engine::Impl::fail(const std::vector<PlannedRow>& plan, ErrorCode code,
+                        const std::string& error) {
   scheduler.failed(plan);
   for (const PlannedRow& row : plan) {
     Generation& generation = generation_of(row);
-    if (!generation.finished()) generation.finish(Finish::error, error);
+    if (!generation.finished()) generation.finish(Finish::error, error, code);
   }
 }
 

@@ -93,7 +93,7 @@ bool Generation::draw(std::span<float> logits, TokenId expected) {
   return event.drafted;
 }
 
-void Generation::finish(Finish finish, std::string error) {
+void Generation::finish(Finish finish, std::string error, ErrorCode code) {
   try {
     text_ = rest_of_text();
   } catch (const std::bad_alloc&) {  // the end is told all the same
@@ -102,6 +102,7 @@ void Generation::finish(Finish finish, std::string error) {
   TokenEvent event;
   event.finish = finish;
   event.error = std::move(error);
+  event.error_code = code;
   emit(std::move(event));
 }
 

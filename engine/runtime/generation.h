@@ -39,7 +39,7 @@ class Generation : public Sequence {
   bool must_shift() const { return shifts_ && !finished_ && int(tokens.size()) >= n_ctx_; }
   void shift();
   // The last event.
-  void finish(Finish finish, std::string error = {});
+  void finish(Finish finish, std::string error = {}, ErrorCode code = ErrorCode::device);
 
  private:
   using Clock = std::chrono::steady_clock;

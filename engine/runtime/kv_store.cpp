@@ -161,10 +161,14 @@ void KvStore::save_tail(std::span<const TokenId> computed, const Hash128& known_
 
 void KvStore::save() {
   BlockPool& pool = instance_->pool();
-  pool.index().take_whole(new_blocks_);
-  for (const BlockId block : new_blocks_) {
-    if (pending_.size() == size_t(pool.n_blocks())) pending_.pop_front();  // long evicted
-    pending_.push_back({block, pool.index().key(block)});
+  try {
+    pool.index().take_whole(new_blocks_);
+    for (const BlockId block : new_blocks_) {
+      if (pending_.size() == size_t(pool.n_blocks())) pending_.pop_front();  // long evicted
+      pending_.push_back({block, pool.index().key(block)});
+    }
+  } catch (const std::bad_alloc&) {  // as below
+    pending_.clear();
   }
   const std::optional<Hash128> known_space = space();
   if (!known_space) return;

@@ -45,9 +45,10 @@ struct TokenEvent {
   bool drafted = false;                       // foreseen: it took no forward pass of its own
   std::span<const TokenChance> alternatives;  // of this position: see Request::n_alternatives
   Finish finish = Finish::none;
-  int sample = 0;     // which of Request::n_samples
-  Timings timings;    // so far
-  std::string error;  // why, when finish is error
+  int sample = 0;                            // which of Request::n_samples
+  Timings timings;                           // so far
+  std::string error;                         // why, when finish is error,
+  ErrorCode error_code = ErrorCode::device;  // and of which kind
 };
 
 // What happens when the context is full.

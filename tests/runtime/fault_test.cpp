@@ -13,6 +13,7 @@ using test::ModelFile;
 // Which call fails; shared by all faulty backends of a test case.
 struct Faults {
   std::atomic<int> allocs_left{1 << 30}, steps_left{1 << 30};
+  Error of_step{ErrorCode::device, "the device is gone"};
 };
 Faults faults;  // test-only: BackendEntry::open is a plain function
 
@@ -40,7 +41,7 @@ class FaultyBackend final : public Backend {
   void upload(Tensor dst, std::span<const std::byte> bytes) override { inner_->upload(dst, bytes); }
   void download(std::span<std::byte> dst, Tensor src) override { inner_->download(dst, src); }
   Status synchronize() override {
-    if (faults.steps_left-- <= 0) return Error{ErrorCode::device, "the device is gone"};
+    if (faults.steps_left-- <= 0) return faults.of_step;
     return inner_->synchronize();
   }
 
@@ -108,8 +109,14 @@ TEST_CASE("a step that fails ends the requests in it, and the engine serves the 
   const test::Answer broken = test::run(*engine, test::sampled_request({1, 2, 3}, 50, 1));
   CHECK(broken.finish == Finish::error);
   CHECK(broken.error == "the device is gone");
+  CHECK(broken.error_code == ErrorCode::device);
   CHECK(broken.tokens.size() == 5);
   CHECK(broken.final_events == 1);
+  faults.of_step = Error{ErrorCode::out_of_memory, "no memory is left"};
+  faults.steps_left = 5;
+  const test::Answer starved = test::run(*engine, test::sampled_request({1, 2, 3}, 50, 1));
+  CHECK(starved.finish == Finish::error);
+  CHECK(starved.error_code == ErrorCode::out_of_memory);
   faults.steps_left = 1 << 30;
   const test::Answer whole = test::run(*engine, test::sampled_request({1, 2, 3}, 50, 1));
   CHECK(whole.finish == Finish::length);

@@ -63,6 +63,7 @@ struct Answer {
   std::vector<float> logprobs;
   std::string text, error;
   Finish finish = Finish::none;
+  ErrorCode error_code = ErrorCode::io;  // none of a step
   Timings timings;
   int final_events = 0;
   int n_drafted = 0;  // tokens that a draft foresaw
@@ -105,6 +106,7 @@ class Listener {
       answer_.finish = event.finish;
       answer_.timings = event.timings;
       answer_.error = event.error;
+      answer_.error_code = event.error_code;
     }
     changed_.notify_all();
   }
