@@ -161,16 +161,16 @@ int nearest_mxfp4(float v) {
 
 void encode_block(const float* x, const float* weights, EncodePath, BlockMXFP4& block) {
   constexpr int kBias = 127, kMostExponent = 254;  // 255 is NaN in the specification
-  constexpr float kLargestDoubled = 12;
+  constexpr float kLargest = 6;
   const float* w = weights_or_ones(weights);
   const float extreme = std::fabs(extreme_of(x));
-  // The largest scale at which nothing is cut, and the two below it.
-  const int widest = extreme > 0 ? int(std::ceil(std::log2(2 * extreme / kLargestDoubled))) : 0;
   float best_error = std::numeric_limits<float>::infinity();
   int q[kElems];
   block.e = 0;
   std::fill_n(block.qs, 16, uint8_t(0));
-  if (extreme == 0) return;
+  if (!(extreme > 0) || !std::isfinite(extreme)) return;
+  // The largest scale at which nothing is cut, and the two below it.
+  const int widest = int(std::ceil(std::log2(extreme / kLargest)));
   for (int exponent = widest; exponent > widest - 3; --exponent) {
     const int e = std::clamp(exponent + kBias, 0, kMostExponent);
     const float half_scale = std::ldexp(0.5f, e - kBias);

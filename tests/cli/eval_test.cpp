@@ -77,7 +77,8 @@ TEST_CASE("imatrix: both forms, and what quantize makes of them") {
     const Finished plan = run_llm(
         {"quantize", base, "--type", "q4_0", "--imatrix", path, "--dry-run", "--json", "-q"});
     REQUIRE(plan.status == 0);
-    for (const Json& tensor : require_ok(parse_json(plan.out))["tensors"])
+    const Json listed = require_ok(parse_json(plan.out));
+    for (const Json& tensor : listed["tensors"])
       CHECK(tensor["importance"] == (tensor["type"] == "q4_0"));  // (q8_0 has nothing to weigh)
   }
   // Neither the model nor the text is lost to the output.

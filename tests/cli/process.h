@@ -88,18 +88,6 @@ class Process {
   bool reaped_ = false;
 };
 
-// Sanitizers take memory of their own: limits of memory then say nothing about the program.
-#if defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define LM_SANITIZED
-#endif
-#endif
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || defined(LM_SANITIZED)
-inline constexpr bool kSanitized = true;
-#else
-inline constexpr bool kSanitized = false;
-#endif
-
 Finished run_llm(Setup setup);
 Finished run_llm(std::vector<std::string> args, Stream in = Stream::null());
 

@@ -110,12 +110,6 @@ inline void write_bytes(const std::filesystem::path& path, std::span<const std::
   REQUIRE(file.commit().ok());
 }
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-inline constexpr bool kSanitized = true;
-#else
-inline constexpr bool kSanitized = false;
-#endif
-
 // Bytes by which the resident set rises at its highest while `action` runs, mapped files included;
 // nullopt where the kernel does not let a process reset its peak (proc(5), clear_refs), and under
 // sanitizers, which keep freed memory.

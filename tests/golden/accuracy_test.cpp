@@ -200,6 +200,7 @@ std::string percent(double x) {
 }
 
 TEST_CASE("accuracy: activations of 8 bits against f32, every type") {
+  if (kSanitized) LM_SKIP("numbers only: left to builds without sanitizers");
   LM_FIXTURE(folder, "models/TinyStories-656K");
   const TempDir temp;
   const fs::path out = temp.path() / "out.gguf";

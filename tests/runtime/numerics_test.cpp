@@ -167,6 +167,7 @@ void check_table(std::string_view isa) {
 }
 
 TEST_CASE("numerics: no bit of a KV cache changes without a version that says so") {
+  if (test::kSanitized) LM_SKIP("numbers only: left to builds without sanitizers");
   if (mathematics() != test::kNumericsMathematics) {
     const std::string found = hex_text(mathematics());
     MESSAGE(concat("kNumericsMathematics is 0x", found, " here"));

@@ -21,6 +21,19 @@ void record_skip(std::string_view reason);
     return;                          \
   } while (false)
 
+// Sanitizers take memory and time of their own: limits of memory then say nothing about the
+// program, and what only looks at numbers is left to other builds.
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define LM_SANITIZED
+#endif
+#endif
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || defined(LM_SANITIZED)
+inline constexpr bool kSanitized = true;
+#else
+inline constexpr bool kSanitized = false;
+#endif
+
 // `relative` below $LLM_FIXTURES, or below ../shared/fixtures beside the source tree; nullopt when
 // there is no such file or folder.
 std::optional<std::filesystem::path> fixture(std::string_view relative);
