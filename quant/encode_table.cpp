@@ -170,7 +170,7 @@ void encode_block(const float* x, const float* weights, EncodePath, BlockMXFP4& 
   std::fill_n(block.qs, 16, uint8_t(0));
   if (!(extreme > 0) || !std::isfinite(extreme)) return;
   // The largest scale at which nothing is cut, and the two below it.
-  const int widest = int(std::ceil(std::log2(extreme / kLargest)));
+  const int widest = int(std::max(std::ceil(std::log2(extreme / kLargest)), float(-kBias)));
   for (int exponent = widest; exponent > widest - 3; --exponent) {
     const int e = std::clamp(exponent + kBias, 0, kMostExponent);
     const float half_scale = std::ldexp(0.5f, e - kBias);
