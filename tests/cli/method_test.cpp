@@ -36,6 +36,7 @@ struct Material {
 }  // namespace
 
 TEST_CASE("quantize --method: says what it takes, and makes a model that speaks") {
+  if (kSanitized) LM_SKIP("minutes under sanitizers: tests/tools has smaller models");
   LM_FIXTURE(folder, "models/TinyStories-656K");
   const Material material(folder);
   for (const std::string method : {"gptq", "awq"}) {
@@ -56,6 +57,7 @@ TEST_CASE("quantize --method: says what it takes, and makes a model that speaks"
 }
 
 TEST_CASE("quantize --method: killed half-way, the same command goes on to the same bytes") {
+  if (kSanitized) LM_SKIP("minutes under sanitizers: tests/tools has smaller models");
   LM_FIXTURE(folder, "models/TinyStories-656K");
   const Material material(folder);
   REQUIRE(run_llm(material.command("gptq")).status == 0);
