@@ -1,0 +1,53 @@
+// backends/cuda/ops.h — the operations of Backend as functions of a Context; one file per kind.
+// Each *_scratch_bytes says what its operation needs in its region for the largest step.
+#pragma once
+#include <span>
+
+#include "backends/backend.h"
+#include "backends/cuda/context.h"
+
+namespace lm::cuda {
+
+// elementwise.cu
+void embed(const Context& context, Tensor table, Tensor ids, float scale, Tensor out);
+void rms_norm(const Context& context, const RmsNorm& op);
+void rope(const Context& context, const Rope& op, const StepView& step);
+void glu(const Context& context, const Glu& op);
+void add(const Context& context, Tensor a, Tensor b, Tensor out);
+void gather_rows(const Context& context, Tensor x, Tensor row_ids, Tensor out);
+void gather_columns(const Context& context, Tensor x, Tensor columns, Tensor out);
+
+// linear.cu: matrices of planes times up to kMostDecodeRows rows; more rows go to gemm.cu.
+inline constexpr int kMostDecodeRows = 16;
+size_t linear_scratch_bytes(const StepLimits& limits, const DeviceFacts& facts);
+void linears(const Context& context, std::span<const Linear> ops);
+void norm_linears(const Context& context, const RmsNorm& norm, std::span<const Linear> ops);
+void norm_glu(const Context& context, const RmsNorm& norm, const Linear& gate, const Linear& up,
+              const Glu& glu);
+
+// gemm.cu: any weight, any number of rows, by tensor cores.
+size_t gemm_scratch_bytes(const StepLimits& limits, const DeviceFacts& facts);
+void gemm(const Context& context, const Linear& op);
+
+// kv_write.cu, attention.cu
+void kv_write(const Context& context, const KvWrite& op, const StepView& step);
+size_t attention_scratch_bytes(const StepLimits& limits, const DeviceFacts& facts);
+void attention(const Context& context, const Attention& op, const StepView& step);
+
+// moe.cu
+void moe_route(const Context& context, const MoeRoute& op);
+size_t moe_scratch_bytes(const StepLimits& limits, const DeviceFacts& facts);
+void moe_ffn(const Context& context, const MoeFfn& op);
+
+inline float* f32(Tensor t) {
+  return reinterpret_cast<float*>(t.data());
+}
+inline const int32_t* i32(Tensor t) {
+  return reinterpret_cast<const int32_t*>(t.data());
+}
+// How far rows of an f32 tensor lie apart, in floats.
+inline int64_t f32_stride(Tensor t) {
+  return t.row_bytes / 4;
+}
+
+}  // namespace lm::cuda
