@@ -1,6 +1,9 @@
 #include "backends/backend.h"
 
+#include <optional>
+
 #include "engine/core/check.h"
+#include "engine/core/checked.h"
 #include "engine/core/text.h"
 
 namespace lm {
@@ -22,6 +25,29 @@ Tensor reshaped(Tensor t, int64_t rows, int64_t cols) {
   t.shape = {1, 1, rows, cols};
   t.row_bytes = int64_t(row_bytes(t.dtype, cols));
   return t;
+}
+
+Result<uint64_t> checked_bytes(const HostTensor& host) {
+  const DTypeInfo& info = dtype_info(host.dtype);
+  std::optional<uint64_t> blocks = 1;
+  for (size_t i = 0; i < 4; ++i) {
+    uint64_t extent = uint64_t(host.shape[i]);
+    if (host.shape[i] < 0) blocks = std::nullopt;
+    if (i == 3) {
+      if (extent % uint64_t(info.block_elems) != 0) blocks = std::nullopt;
+      extent /= uint64_t(info.block_elems);
+    }
+    if (blocks) blocks = checked_mul(*blocks, extent);
+  }
+  const std::optional<uint64_t> bytes =
+      blocks ? checked_mul(*blocks, uint64_t(info.block_bytes)) : std::nullopt;
+  if (!bytes || *bytes != host.bytes.size()) {
+    return Error{ErrorCode::bad_file,
+                 concat("expected a tensor's bytes to match its shape, found ", host.bytes.size(),
+                        " bytes of ", info.name, " for ", host.shape[0], " x ", host.shape[1],
+                        " x ", host.shape[2], " x ", host.shape[3])};
+  }
+  return *bytes;
 }
 
 void Backend::norm_linears(const RmsNorm& norm, std::span<const Linear> linears) {

@@ -137,6 +137,9 @@ struct HostTensor {
   std::string_view name{};           // of the file's tensor; of no meaning but to who watches
 };
 
+// Bytes that the rows of `host` take; an error when its shape and its bytes disagree.
+Result<uint64_t> checked_bytes(const HostTensor& host);
+
 struct LoadedWeight {
   std::unique_ptr<Buffer> buffer;
   Tensor tensor;  // shape as in the HostTensor

@@ -23,30 +23,6 @@ namespace {
 // See Backend::arithmetic: to be raised by whoever changes a bit of any kernel's results.
 constexpr int kArithmetic = 1;
 
-// Bytes that the rows of `host` take; an error when its shape and its bytes disagree.
-Result<uint64_t> checked_bytes(const HostTensor& host) {
-  const DTypeInfo& info = dtype_info(host.dtype);
-  std::optional<uint64_t> blocks = 1;
-  for (size_t i = 0; i < 4; ++i) {
-    uint64_t extent = uint64_t(host.shape[i]);
-    if (host.shape[i] < 0) blocks = std::nullopt;
-    if (i == 3) {
-      if (extent % uint64_t(info.block_elems) != 0) blocks = std::nullopt;
-      extent /= uint64_t(info.block_elems);
-    }
-    if (blocks) blocks = checked_mul(*blocks, extent);
-  }
-  const std::optional<uint64_t> bytes =
-      blocks ? checked_mul(*blocks, uint64_t(info.block_bytes)) : std::nullopt;
-  if (!bytes || *bytes != host.bytes.size()) {
-    return Error{ErrorCode::bad_file,
-                 concat("expected a tensor's bytes to match its shape, found ", host.bytes.size(),
-                        " bytes of ", info.name, " for ", host.shape[0], " x ", host.shape[1],
-                        " x ", host.shape[2], " x ", host.shape[3])};
-  }
-  return *bytes;
-}
-
 class CpuBackend final : public Backend {
  public:
   CpuBackend(const Kernels& kernels, std::shared_ptr<ThreadPool> threads, int n_threads)

@@ -6,14 +6,17 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <string>
 
 namespace lm::cuda {
 
 struct DeviceFacts {
+  std::string name;         // "cuda:0"
+  std::string description;  // "NVIDIA H200, sm_90"
   int index = 0;
   int compute_capability = 0;  // 90: 9.0
   int n_multiprocessors = 0;
-  int max_shared_bytes = 0;  // of a block
+  int max_shared_bytes = 0;       // of a block
   bool overlaps_kernels = false;  // programmatic dependent launch
 };
 

@@ -39,9 +39,9 @@ void launch(const Context& context, void (*kernel)(Params...), const Grid& grid,
 // reserves.
 template <class Kernel>
 Status allow_shared_bytes(Kernel kernel, size_t bytes) {
-  return check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                    int(bytes)),
-               "setting a kernel's shared memory");
+  return check(
+      cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, int(bytes)),
+      "setting a kernel's shared memory");
 }
 
 }  // namespace lm::cuda

@@ -1,5 +1,6 @@
 // backends/cuda/ops.h — the operations of Backend as functions of a Context; one file per kind.
-// Each *_scratch_bytes says what its operation needs in its region for the largest step.
+// Each *_scratch_bytes says what its operation needs in its region for the largest step; each
+// prepare_* sets what its kernels need set once (allow_shared_bytes).
 #pragma once
 #include <span>
 
@@ -19,6 +20,7 @@ void gather_columns(const Context& context, Tensor x, Tensor columns, Tensor out
 
 // linear.cu: matrices of planes times up to kMostDecodeRows rows; more rows go to gemm.cu.
 inline constexpr int kMostDecodeRows = 16;
+Status prepare_linear(const DeviceFacts& facts);
 size_t linear_scratch_bytes(const StepLimits& limits, const DeviceFacts& facts);
 void linears(const Context& context, std::span<const Linear> ops);
 void norm_linears(const Context& context, const RmsNorm& norm, std::span<const Linear> ops);
@@ -26,11 +28,13 @@ void norm_glu(const Context& context, const RmsNorm& norm, const Linear& gate, c
               const Glu& glu);
 
 // gemm.cu: any weight, any number of rows, by tensor cores.
+Status prepare_gemm(const DeviceFacts& facts);
 size_t gemm_scratch_bytes(const StepLimits& limits, const DeviceFacts& facts);
 void gemm(const Context& context, const Linear& op);
 
 // kv_write.cu, attention.cu
 void kv_write(const Context& context, const KvWrite& op, const StepView& step);
+Status prepare_attention(const DeviceFacts& facts);
 size_t attention_scratch_bytes(const StepLimits& limits, const DeviceFacts& facts);
 void attention(const Context& context, const Attention& op, const StepView& step);
 

@@ -8,7 +8,7 @@
 #include <cstdint>
 
 // The dynamic shared memory of the block, 16-byte aligned, as T *name.
-#define LM_SHARED(T, name)                                  \
+#define LM_SHARED(T, name)                                   \
   extern __shared__ __align__(16) unsigned char lm_shared[]; \
   T* const name = reinterpret_cast<T*>(lm_shared)
 
@@ -19,9 +19,10 @@ __device__ inline int dot4(int a, int b, int c) {
   return __dp4a(a, b, c);
 }
 
-// d[16 x 8] += a[16 x 32] b[32 x 8], signed bytes into 32-bit integers (mma.m16n8k32). Lane = 4g + t holds
-// a: rows g (a0, a2) and g + 8 (a1, a3), k = 4t.. (a0, a1) and 16 + 4t.. (a2, a3);
-// b: column g, k = 4t.. (b0) and 16 + 4t.. (b1);  d: row g (d0, d1), g + 8 (d2, d3), columns 2t, 2t + 1.
+// d[16 x 8] += a[16 x 32] b[32 x 8], signed bytes into 32-bit integers (mma.m16n8k32). Lane = 4g +
+// t holds a: rows g (a0, a2) and g + 8 (a1, a3), k = 4t.. (a0, a1) and 16 + 4t.. (a2, a3); b:
+// column g, k = 4t.. (b0) and 16 + 4t.. (b1);  d: row g (d0, d1), g + 8 (d2, d3), columns 2t, 2t
+// + 1.
 __device__ inline void mma_s8(int (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
 #if __CUDA_ARCH__ >= 800
   asm volatile(
@@ -45,9 +46,9 @@ __device__ inline void mma_s8(int (&d)[4], const uint32_t (&a)[4], const uint32_
 #endif
 }
 
-// d[16 x 8] += a[16 x 16] b[16 x 8], halves into f32 (mma.m16n8k16). Lane = 4g + t holds pairs of halves
-// a: rows g (a0, a2) and g + 8 (a1, a3), k = 2t, 2t + 1 (a0, a1) and 8 + 2t.. (a2, a3);
-// b: column g, k = 2t.. (b0) and 8 + 2t.. (b1);  d as above.
+// d[16 x 8] += a[16 x 16] b[16 x 8], halves into f32 (mma.m16n8k16). Lane = 4g + t holds pairs of
+// halves a: rows g (a0, a2) and g + 8 (a1, a3), k = 2t, 2t + 1 (a0, a1) and 8 + 2t.. (a2, a3); b:
+// column g, k = 2t.. (b0) and 8 + 2t.. (b1);  d as above.
 __device__ inline void mma_f16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
 #if __CUDA_ARCH__ >= 800
   asm volatile(

@@ -1,0 +1,151 @@
+// The CUDA backend: owns the stream, the scratch memory and the recorded steps, and hands each call
+// to the operation's file. Everything is enqueued on one stream; download and synchronize wait.
+#include "backends/cuda/cuda_backend.h"
+
+#include <cuda_runtime.h>
+
+#include <array>
+#include <memory>
+#include <utility>
+
+#include "backends/cuda/context.h"
+#include "backends/cuda/devices.h"
+#include "backends/cuda/error.h"
+#include "backends/cuda/memory.h"
+#include "backends/cuda/ops.h"
+#include "backends/cuda/recorded_steps.h"
+#include "backends/cuda/weights.h"
+#include "engine/core/check.h"
+
+namespace lm::cuda {
+namespace {
+
+// See Backend::arithmetic: to be raised by whoever changes a bit of any kernel's results.
+constexpr int kArithmetic = 1;
+constexpr size_t kScratchAlignment = 256;
+
+size_t round_up(size_t bytes) {
+  return (bytes + kScratchAlignment - 1) / kScratchAlignment * kScratchAlignment;
+}
+
+class CudaBackend final : public Backend {
+ public:
+  CudaBackend(DeviceFacts facts, cudaStream_t stream)
+      : facts_(std::move(facts)), stream_(stream), recorded_(stream) {}
+  ~CudaBackend() override { cudaStreamDestroy(stream_); }
+
+  std::string_view name() const override { return facts_.name; }
+  std::string_view detail() const override { return facts_.description; }
+  std::string arithmetic() const override {
+    return concat("cuda sm_", facts_.compute_capability, " ", kArithmetic);
+  }
+  Result<std::unique_ptr<Buffer>> alloc(size_t bytes) override {
+    LM_TRY(use_device());
+    return allocate_buffer(*this, bytes, true);
+  }
+  Result<LoadedWeight> load_weight(const HostTensor& host, WeightUse use) override {
+    LM_TRY(use_device());
+    return cuda::load_weight(context(), *this, host, use);
+  }
+  Status reserve(const StepLimits& limits) override;
+  void upload(Tensor dst, std::span<const std::byte> bytes) override {
+    LM_CHECK(dst.layout == 0 && dst.offset + bytes.size() <= dst.buffer->bytes());
+    if (bytes.empty()) return;
+    // The runtime has taken the bytes of pageable memory when this returns.
+    context().note(
+        cudaMemcpyAsync(dst.data(), bytes.data(), bytes.size(), cudaMemcpyHostToDevice, stream_));
+  }
+  void download(std::span<std::byte> dst, Tensor src) override {
+    LM_CHECK(src.layout == 0 && src.offset + dst.size() <= src.buffer->bytes());
+    if (dst.empty()) return;
+    context().note(
+        cudaMemcpyAsync(dst.data(), src.data(), dst.size(), cudaMemcpyDeviceToHost, stream_));
+    context().note(cudaStreamSynchronize(stream_));
+  }
+  Status synchronize() override {
+    context().note(cudaStreamSynchronize(stream_));
+    // What failed stays failed: after most errors the device takes no more calls.
+    return check(first_error_, concat("a step on ", facts_.name));
+  }
+
+  void embed(Tensor table, Tensor ids, float scale, Tensor out) override {
+    cuda::embed(context(), table, ids, scale, out);
+  }
+  void rms_norm(const RmsNorm& op) override { cuda::rms_norm(context(), op); }
+  void linear(const Linear& op) override { cuda::linears(context(), {&op, 1}); }
+  void rope(const Rope& op, const StepView& step) override { cuda::rope(context(), op, step); }
+  void kv_write(const KvWrite& op, const StepView& step) override {
+    cuda::kv_write(context(), op, step);
+  }
+  void attention(const Attention& op, const StepView& step) override {
+    cuda::attention(context(), op, step);
+  }
+  void glu(const Glu& op) override { cuda::glu(context(), op); }
+  void moe_route(const MoeRoute& op) override { cuda::moe_route(context(), op); }
+  void moe_ffn(const MoeFfn& op) override { cuda::moe_ffn(context(), op); }
+  void add(Tensor a, Tensor b, Tensor out) override { cuda::add(context(), a, b, out); }
+  void gather_rows(Tensor x, Tensor row_ids, Tensor out) override {
+    cuda::gather_rows(context(), x, row_ids, out);
+  }
+  void gather_columns(Tensor x, Tensor columns, Tensor out) override {
+    cuda::gather_columns(context(), x, columns, out);
+  }
+  void norm_linears(const RmsNorm& norm, std::span<const Linear> ops) override {
+    cuda::norm_linears(context(), norm, ops);
+  }
+  void norm_glu(const RmsNorm& norm, const Linear& gate, const Linear& up, const Glu& op) override {
+    cuda::norm_glu(context(), norm, gate, up, op);
+  }
+
+  void run(StepKey key, Body body, void* self) override { recorded_.run(key, body, self); }
+
+ private:
+  // The runtime's current device is the calling thread's: a step may run on another thread than
+  // the one that loaded the model.
+  Status use_device() { return check(cudaSetDevice(facts_.index), "choosing the device"); }
+  Context context() { return {stream_, facts_, scratch_, &first_error_}; }
+
+  DeviceFacts facts_;
+  cudaStream_t stream_;
+  ScratchMemory scratch_;
+  std::unique_ptr<Buffer> scratch_memory_;
+  RecordedSteps recorded_;
+  cudaError_t first_error_ = cudaSuccess;
+};
+
+Status CudaBackend::reserve(const StepLimits& limits) {
+  LM_TRY(use_device());
+  LM_TRY(prepare_linear(facts_));
+  LM_TRY(prepare_gemm(facts_));
+  LM_TRY(prepare_attention(facts_));
+  const std::array<size_t, size_t(Scratch::count_)> bytes = {
+      linear_scratch_bytes(limits, facts_), gemm_scratch_bytes(limits, facts_),
+      attention_scratch_bytes(limits, facts_), moe_scratch_bytes(limits, facts_)};
+  size_t total = 0;
+  for (const size_t size : bytes) total += round_up(size);
+  recorded_.forget();  // they hold addresses of the memory that goes
+  scratch_memory_.reset();
+  scratch_memory_ = LM_TRY(allocate_buffer(*this, total, true));
+  std::byte* next = scratch_memory_->base();
+  for (size_t i = 0; i < bytes.size(); ++i) {
+    scratch_.base[i] = next;
+    scratch_.bytes[i] = bytes[i];
+    next += round_up(bytes[i]);
+  }
+  return ok();
+}
+
+Result<std::unique_ptr<Backend>> open(std::string_view device, const BackendOptions&) {
+  DeviceFacts facts = LM_TRY(open_device(device));
+  cudaStream_t stream = nullptr;
+  LM_TRY(check(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "making a stream"));
+  return std::unique_ptr<Backend>(std::make_unique<CudaBackend>(std::move(facts), stream));
+}
+
+}  // namespace
+
+BackendEntry registry_entry() {
+  return {.kind = "cuda", .devices = devices, .open = open};
+}
+
+}  // namespace lm::cuda

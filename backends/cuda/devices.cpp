@@ -1,0 +1,102 @@
+#include "backends/cuda/devices.h"
+
+#include <cuda_runtime.h>
+
+#include <string>
+
+#include "backends/cuda/error.h"
+
+namespace lm::cuda {
+namespace {
+
+constexpr int kLeastCapability = 75;  // Turing: int8 and f16 tensor cores
+
+std::string device_name(int index) {
+  return concat("cuda:", index);
+}
+
+// A driver's or runtime's version as people write it: 13000 is 13.0.
+std::string version_text(int version) {
+  return concat(version / 1000, ".", version % 1000 / 10);
+}
+
+// Why there is no device at all.
+std::string no_device_reason(cudaError_t code) {
+  int driver = 0, runtime = 0;
+  cudaDriverGetVersion(&driver);
+  cudaRuntimeGetVersion(&runtime);
+  cudaGetLastError();
+  if (driver == 0) return "no NVIDIA driver is installed";
+  if (code == cudaErrorInsufficientDriver) {
+    return concat("the NVIDIA driver offers CUDA ", version_text(driver), ", expected at least ",
+                  version_text(runtime / 1000 * 1000));
+  }
+  return cudaGetErrorString(code);
+}
+
+std::string capability_text(int capability) {
+  return concat("compute capability ", capability / 10, ".", capability % 10);
+}
+
+Result<DeviceFacts> read_facts(int index) {
+  cudaDeviceProp properties = {};
+  LM_TRY(check(cudaGetDeviceProperties(&properties, index), "reading a device's properties"));
+  DeviceFacts facts;
+  facts.index = index;
+  facts.name = device_name(index);
+  facts.compute_capability = properties.major * 10 + properties.minor;
+  facts.description = concat(properties.name, ", sm_", facts.compute_capability);
+  facts.n_multiprocessors = properties.multiProcessorCount;
+  facts.max_shared_bytes = int(properties.sharedMemPerBlockOptin);
+  facts.overlaps_kernels = facts.compute_capability >= 90;
+  return facts;
+}
+
+DeviceInfo describe(int index) {
+  DeviceInfo info{.name = device_name(index), .description = "", .unavailable = ""};
+  Result<DeviceFacts> facts = read_facts(index);
+  if (!facts.ok()) {
+    info.unavailable = facts.error().message;
+    return info;
+  }
+  info.description = facts.value().description;
+  if (facts.value().compute_capability < kLeastCapability) {
+    info.unavailable = concat("expected ", capability_text(kLeastCapability), " or more, found ",
+                              capability_text(facts.value().compute_capability));
+    return info;
+  }
+  size_t free_bytes = 0, total_bytes = 0;
+  cudaError_t code = cudaSetDevice(index);
+  if (code == cudaSuccess) code = cudaMemGetInfo(&free_bytes, &total_bytes);
+  if (code != cudaSuccess) info.unavailable = cudaGetErrorString(code);
+  cudaGetLastError();
+  info.memory_bytes = free_bytes;
+  return info;
+}
+
+}  // namespace
+
+std::vector<DeviceInfo> devices() {
+  int n = 0;
+  const cudaError_t code = cudaGetDeviceCount(&n);
+  if (code != cudaSuccess || n == 0) {
+    return {{.name = device_name(0),
+             .description = "NVIDIA device",
+             .unavailable = code != cudaSuccess ? no_device_reason(code) : "none is installed"}};
+  }
+  std::vector<DeviceInfo> found;
+  for (int i = 0; i < n; ++i) found.push_back(describe(i));
+  return found;
+}
+
+Result<DeviceFacts> open_device(std::string_view name) {
+  for (const DeviceInfo& info : devices()) {
+    if (info.name != name || !info.unavailable.empty()) continue;
+    const int index = std::atoi(info.name.c_str() + info.name.find(':') + 1);
+    LM_TRY(check(cudaSetDevice(index), "choosing the device"));
+    return read_facts(index);
+  }
+  return Error{ErrorCode::device, concat("expected a usable CUDA device, found ", name)};
+}
+
+}  // namespace lm::cuda

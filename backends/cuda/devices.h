@@ -1,0 +1,15 @@
+// backends/cuda/devices.h — which NVIDIA devices are here, and why one can't be used.
+#pragma once
+#include <string_view>
+#include <vector>
+
+#include "backends/cuda/context.h"
+#include "backends/registry.h"
+
+namespace lm::cuda {
+
+std::vector<DeviceInfo> devices();
+// "cuda:0": makes it the calling thread's device and reads its facts.
+Result<DeviceFacts> open_device(std::string_view name);
+
+}  // namespace lm::cuda
