@@ -4,6 +4,7 @@
 
 #include <utility>
 
+#include "backends/backend.h"
 #include "backends/cuda/error.h"
 
 namespace lm::cuda {
