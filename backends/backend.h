@@ -157,6 +157,7 @@ struct DeviceLimits {
   int n_threads = 0;     // of a processor
   double read_bytes_per_second = 0;
   double int8_ops_per_second = 0;  // a product and a sum are two
+  double f16_flops_per_second = 0;  // of halves into f32; 0: not told apart
   double f32_flops_per_second = 0;
 };
 

@@ -11,8 +11,9 @@
 namespace lm::cuda {
 
 struct DeviceFacts {
-  std::string name;         // "cuda:0"
-  std::string description;  // "NVIDIA H200, sm_90"
+  std::string name;          // "cuda:0"
+  std::string description;   // "NVIDIA H200, sm_90"
+  std::string architecture;  // "sm_90"
   int index = 0;
   int compute_capability = 0;  // 90: 9.0
   int n_multiprocessors = 0;

@@ -11,6 +11,7 @@
 #include "backends/cuda/context.h"
 #include "backends/cuda/devices.h"
 #include "backends/cuda/error.h"
+#include "backends/cuda/limits.h"
 #include "backends/cuda/memory.h"
 #include "backends/cuda/ops.h"
 #include "backends/cuda/recorded_steps.h"
@@ -37,7 +38,7 @@ class CudaBackend final : public Backend {
   std::string_view name() const override { return facts_.name; }
   std::string_view detail() const override { return facts_.description; }
   std::string arithmetic() const override {
-    return concat("cuda sm_", facts_.compute_capability, " ", kArithmetic);
+    return concat("cuda ", facts_.architecture, " ", kArithmetic);
   }
   Result<std::unique_ptr<Buffer>> alloc(size_t bytes) override {
     LM_TRY(use_device());
@@ -95,6 +96,11 @@ class CudaBackend final : public Backend {
   }
   void norm_glu(const RmsNorm& norm, const Linear& gate, const Linear& up, const Glu& op) override {
     cuda::norm_glu(context(), norm, gate, up, op);
+  }
+
+  Result<DeviceLimits> measure_limits() override {
+    LM_TRY(use_device());
+    return cuda::measure_limits(context(), *this);
   }
 
   void run(StepKey key, Body body, void* self) override { recorded_.run(key, body, self); }

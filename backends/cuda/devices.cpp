@@ -45,7 +45,8 @@ Result<DeviceFacts> read_facts(int index) {
   facts.index = index;
   facts.name = device_name(index);
   facts.compute_capability = properties.major * 10 + properties.minor;
-  facts.description = concat(properties.name, ", sm_", facts.compute_capability);
+  facts.architecture = concat("sm_", facts.compute_capability);
+  facts.description = concat(properties.name, ", ", facts.architecture);
   facts.n_multiprocessors = properties.multiProcessorCount;
   facts.max_shared_bytes = int(properties.sharedMemPerBlockOptin);
   facts.overlaps_kernels = facts.compute_capability >= 90;
