@@ -1,0 +1,67 @@
+// What the backend says about its device, and memory that crosses to it and back.
+#include <cstring>
+#include <vector>
+
+#include "tests/cuda/rig.h"
+#include "tests/support/support.h"
+
+using namespace lm;
+using namespace lm::test;
+
+TEST_CASE("what is uploaded comes back") {
+  LM_CUDA(backend);
+  const std::unique_ptr<Buffer> buffer = require_ok(backend->alloc(1000));
+  Tensor all{
+      .buffer = buffer.get(), .dtype = DType::i8, .shape = {1, 1, 1, 1000}, .row_bytes = 1000};
+  std::vector<std::byte> back(1000, std::byte{7});
+  backend->download(back, all);
+  CHECK(back == std::vector<std::byte>(1000));  // zeroed
+
+  std::vector<std::byte> sent(900);
+  Random random(1);
+  for (std::byte& byte : sent) byte = std::byte(random.below(256));
+  Tensor inner = all;
+  inner.offset = 50;
+  backend->upload(inner, sent);
+  const std::vector<std::byte> expected = sent;
+  std::fill(sent.begin(), sent.end(), std::byte{0});  // the caller may use its memory again
+  std::vector<std::byte> received(900);
+  backend->download(received, inner);
+  CHECK(received == expected);
+  CHECK(require_ok(backend->synchronize()) == std::monostate{});
+}
+
+TEST_CASE("more memory than there is is refused, and the backend goes on") {
+  LM_CUDA(backend);
+  const Result<std::unique_ptr<Buffer>> buffer = backend->alloc(size_t{1} << 50);
+  REQUIRE(!buffer.ok());
+  CHECK(buffer.error().code == ErrorCode::out_of_memory);
+  CHECK(backend->alloc(4096).ok());
+  CHECK(backend->synchronize().ok());
+}
+
+TEST_CASE("a step is run, then recorded, then replayed, and sees what was uploaded") {
+  LM_CUDA(backend);
+  // 16 numbers, added to themselves by the recorded step.
+  const std::unique_ptr<Buffer> buffer = require_ok(backend->alloc(128));
+  struct Step {
+    Backend* backend;
+    Tensor x, y;
+    static void body(void* self) {
+      const Step& step = *static_cast<Step*>(self);
+      step.backend->add(step.x, step.x, step.y);
+    }
+  } step{.backend = backend.get(), .x = {}, .y = {}};
+  step.x = {.buffer = buffer.get(), .shape = {1, 1, 1, 16}, .row_bytes = 64};
+  step.y = step.x;
+  step.y.offset = 64;
+  for (int round = 0; round < 5; ++round) {
+    const std::vector<float> values(16, float(round + 1));
+    backend->upload(step.x, std::as_bytes(std::span(values)));
+    backend->run({1, 1, 1}, Step::body, &step);
+    std::vector<float> sums(16);
+    backend->download(std::as_writable_bytes(std::span(sums)), step.y);
+    CHECK(sums == std::vector<float>(16, 2 * float(round + 1)));
+  }
+  CHECK(backend->synchronize().ok());
+}
