@@ -114,6 +114,17 @@ struct MoeFfn {
   Tensor gate_bias{}, up_bias{}, down_bias{};  // f32 [n_experts, rows]
 };
 
+// The k largest logits of each row, largest first, ties by the lower id: what most sampling needs,
+// so that a whole vocabulary need not leave a device. NaN counts as -inf, +inf as the largest
+// number; a row of fewer than k ends with ids of -1.
+struct TopCandidates {
+  Tensor logits;  // f32 [n, n_vocab]
+  Tensor ids;     // i32 [n, k], k <= kMostCandidates
+  Tensor values;  // f32 [n, k]
+  Tensor totals;  // f32 [n, 2]: the largest logit m, and log Σ exp(logit - m)
+};
+inline constexpr int kMostCandidates = 128;
+
 // The largest step that will ever be asked for: what a backend sizes its workspace by.
 struct StepLimits {
   int max_tokens = 0, max_seqs = 0;
@@ -156,7 +167,7 @@ struct DeviceLimits {
   std::string_view isa;  // the instruction set or architecture that was measured: "avx512"
   int n_threads = 0;     // of a processor
   double read_bytes_per_second = 0;
-  double int8_ops_per_second = 0;  // a product and a sum are two
+  double int8_ops_per_second = 0;   // a product and a sum are two
   double f16_flops_per_second = 0;  // of halves into f32; 0: not told apart
   double f32_flops_per_second = 0;
 };
@@ -175,6 +186,9 @@ class Backend {
   virtual Status reserve(const StepLimits& limits) = 0;  // workspace; the last thing that allocates
   virtual void upload(Tensor dst, std::span<const std::byte> bytes) = 0;
   virtual void download(std::span<std::byte> dst, Tensor src) = 0;  // waits for what was enqueued
+  // The tensor's bytes, where the host can read and write them once synchronize() has returned;
+  // nullptr: they must be downloaded.
+  virtual std::byte* host_view(Tensor) { return nullptr; }
   virtual Status synchronize() = 0;
 
   // out[i] = row ids[i] of the table, times scale. table loaded with WeightUse::rows.
@@ -193,6 +207,7 @@ class Backend {
   // were loaded): the input of a matrix whose columns are stored in another order (GPTQ's
   // act-order). out may not be x.
   virtual void gather_columns(Tensor x, Tensor columns, Tensor out) = 0;
+  virtual void top_candidates(const TopCandidates& op) = 0;
 
   // Fusions. The default body spells the meaning in the calls above; a device may override for
   // speed, and the op tests compare the two.

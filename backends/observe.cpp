@@ -4,6 +4,7 @@
 #include <utility>
 #include <vector>
 
+#include "backends/forwarding_backend.h"
 #include "engine/core/check.h"
 
 namespace lm {
@@ -28,42 +29,16 @@ const ObservedBuffer& observed(const Tensor& weight) {
   return static_cast<const ObservedBuffer&>(*weight.buffer);
 }
 
-class ObservingBackend final : public Backend {
+class ObservingBackend final : public ForwardingBackend {
  public:
   ObservingBackend(std::unique_ptr<Backend> inner, ActivationObserver& observer)
-      : inner_(std::move(inner)), observer_(observer) {}
+      : ForwardingBackend(std::move(inner)), observer_(observer) {}
 
-  std::string_view name() const override { return inner_->name(); }
-  std::string_view detail() const override { return inner_->detail(); }
-  std::string arithmetic() const override { return inner_->arithmetic(); }
   Result<std::unique_ptr<Buffer>> alloc(size_t bytes) override;
   Result<LoadedWeight> load_weight(const HostTensor& host, WeightUse use) override;
   Status reserve(const StepLimits& limits) override;
-  void upload(Tensor dst, std::span<const std::byte> bytes) override { inner_->upload(dst, bytes); }
-  void download(std::span<std::byte> dst, Tensor src) override { inner_->download(dst, src); }
-  Status synchronize() override { return inner_->synchronize(); }
-
-  void embed(Tensor table, Tensor ids, float scale, Tensor out) override {
-    inner_->embed(table, ids, scale, out);
-  }
-  void rms_norm(const RmsNorm& op) override { inner_->rms_norm(op); }
   void linear(const Linear& op) override;
-  void rope(const Rope& op, const StepView& step) override { inner_->rope(op, step); }
-  void kv_write(const KvWrite& op, const StepView& step) override { inner_->kv_write(op, step); }
-  void attention(const Attention& op, const StepView& step) override {
-    inner_->attention(op, step);
-  }
-  void glu(const Glu& op) override { inner_->glu(op); }
-  void moe_route(const MoeRoute& op) override { inner_->moe_route(op); }
   void moe_ffn(const MoeFfn& op) override;
-  void add(Tensor a, Tensor b, Tensor out) override { inner_->add(a, b, out); }
-  void gather_rows(Tensor x, Tensor row_ids, Tensor out) override {
-    inner_->gather_rows(x, row_ids, out);
-  }
-  void gather_columns(Tensor x, Tensor columns, Tensor out) override {
-    inner_->gather_columns(x, columns, out);
-  }
-  Result<DeviceLimits> measure_limits() override { return inner_->measure_limits(); }
 
  private:
   Result<Tensor> scratch(int64_t rows, int64_t cols, DType dtype);
@@ -71,7 +46,6 @@ class ObservingBackend final : public Backend {
   void run_expert(const MoeFfn& op, int expert, std::span<const int32_t> rows,
                   std::span<const float> shares);
 
-  std::unique_ptr<Backend> inner_;
   ActivationObserver& observer_;
   std::vector<float> rows_;  // what is shown
   // Of one expert: its rows' numbers, its input, hidden rows and output; out of all, on the host.
@@ -82,7 +56,7 @@ class ObservingBackend final : public Backend {
 
 Result<std::unique_ptr<Buffer>> ObservingBackend::alloc(size_t bytes) {
   return std::unique_ptr<Buffer>(
-      std::make_unique<ObservedBuffer>(*this, LM_TRY(inner_->alloc(bytes))));
+      std::make_unique<ObservedBuffer>(*this, LM_TRY(inner().alloc(bytes))));
 }
 
 Result<LoadedWeight> ObservingBackend::load_weight(const HostTensor& host, WeightUse use) {
@@ -93,13 +67,13 @@ Result<LoadedWeight> ObservingBackend::load_weight(const HostTensor& host, Weigh
     part.shape[1] = 1;
     part.bytes = host.bytes.first(host.bytes.size() / size_t(n_experts));
   }
-  LoadedWeight loaded = LM_TRY(inner_->load_weight(part, use));
+  LoadedWeight loaded = LM_TRY(inner().load_weight(part, use));
   auto buffer = std::make_unique<ObservedBuffer>(*this, std::move(loaded.buffer));
   buffer->name = std::string(host.name);
   buffer->wanted = use != WeightUse::vector && observer_.wants(host.name);
   for (int64_t e = 1; experts && e < n_experts; ++e) {
     part.bytes = host.bytes.subspan(size_t(e) * part.bytes.size(), part.bytes.size());
-    buffer->experts.push_back(LM_TRY(inner_->load_weight(part, use)));
+    buffer->experts.push_back(LM_TRY(inner().load_weight(part, use)));
   }
   loaded.tensor.buffer = buffer.get();
   loaded.tensor.shape = host.shape;
@@ -110,13 +84,13 @@ Result<LoadedWeight> ObservingBackend::load_weight(const HostTensor& host, Weigh
 Result<Tensor> ObservingBackend::scratch(int64_t rows, int64_t cols, DType dtype) {
   Tensor t{
       .dtype = dtype, .shape = {1, 1, rows, cols}, .row_bytes = int64_t(row_bytes(dtype, cols))};
-  scratch_.push_back(LM_TRY(inner_->alloc(size_t(rows * t.row_bytes))));
+  scratch_.push_back(LM_TRY(inner().alloc(size_t(rows * t.row_bytes))));
   t.buffer = scratch_.back().get();
   return t;
 }
 
 Status ObservingBackend::reserve(const StepLimits& limits) {
-  LM_TRY(inner_->reserve(limits));
+  LM_TRY(inner().reserve(limits));
   scratch_.clear();
   if (limits.n_experts == 0) return ok();
   row_ids_ = LM_TRY(scratch(1, limits.max_tokens, DType::i32));
@@ -134,10 +108,10 @@ void ObservingBackend::show(const Tensor& weight, const Tensor& x, int expert, i
   rows_.resize(size_t(n * k));
   const std::span<float> rows(rows_);
   if (x.row_bytes == k * int64_t(sizeof(float))) {
-    inner_->download(std::as_writable_bytes(rows), x);
+    inner().download(std::as_writable_bytes(rows), x);
   } else {
     for (int64_t r = 0; r < n; ++r)
-      inner_->download(std::as_writable_bytes(rows.subspan(size_t(r * k), size_t(k))),
+      inner().download(std::as_writable_bytes(rows.subspan(size_t(r * k), size_t(k))),
                        row_range(x, r, 1));
   }
   observer_.observe({.tensor = buffer.name,
@@ -150,7 +124,7 @@ void ObservingBackend::show(const Tensor& weight, const Tensor& x, int expert, i
 
 void ObservingBackend::linear(const Linear& op) {
   show(op.weight, op.x, 0, 1);
-  inner_->linear(op);
+  inner().linear(op);
 }
 
 // The matrix of one expert, whose rows are all that it multiplies.
@@ -179,26 +153,26 @@ void ObservingBackend::run_expert(const MoeFfn& op, int expert, std::span<const 
   const int n_experts = int(op.gate.shape[1]);
   const Tensor ids = cut(row_ids_, 1, n), x = cut(x_, n, d_model), gate = cut(gate_, n, d_ff),
                up = cut(up_, n, d_ff), y = cut(y_, n, d_model);
-  inner_->upload(ids, std::as_bytes(rows));
-  inner_->gather_rows(op.x, ids, x);
+  inner().upload(ids, std::as_bytes(rows));
+  inner().gather_rows(op.x, ids, x);
   show(op.gate, x, expert, n_experts);
   show(op.up, x, expert, n_experts);
-  inner_->linear({.x = x,
+  inner().linear({.x = x,
                   .weight = expert_matrix(op.gate, expert),
                   .out = gate,
                   .bias = expert_bias(op.gate_bias, expert)});
-  inner_->linear({.x = x,
+  inner().linear({.x = x,
                   .weight = expert_matrix(op.up, expert),
                   .out = up,
                   .bias = expert_bias(op.up_bias, expert)});
-  inner_->glu({.gate = gate, .up = up, .out = gate, .act = op.act, .limit = op.limit});
+  inner().glu({.gate = gate, .up = up, .out = gate, .act = op.act, .limit = op.limit});
   show(op.down, gate, expert, n_experts);
-  inner_->linear({.x = gate,
+  inner().linear({.x = gate,
                   .weight = expert_matrix(op.down, expert),
                   .out = y,
                   .bias = expert_bias(op.down_bias, expert)});
   part_.resize(size_t(n * d_model));
-  inner_->download(std::as_writable_bytes(std::span(part_)), y);
+  inner().download(std::as_writable_bytes(std::span(part_)), y);
   for (int64_t i = 0; i < n; ++i) {
     float* out = out_.data() + rows[size_t(i)] * d_model;
     for (int64_t j = 0; j < d_model; ++j)
@@ -210,10 +184,10 @@ void ObservingBackend::moe_ffn(const MoeFfn& op) {
   const int64_t n = op.x.rows(), top_k = op.ids.cols();
   std::vector<int32_t> ids(size_t(n * top_k));
   std::vector<float> weights(size_t(n * top_k));
-  inner_->download(std::as_writable_bytes(std::span(ids)), op.ids);
-  inner_->download(std::as_writable_bytes(std::span(weights)), op.weights);
+  inner().download(std::as_writable_bytes(std::span(ids)), op.ids);
+  inner().download(std::as_writable_bytes(std::span(weights)), op.weights);
   out_.resize(size_t(n * op.out.cols()));
-  inner_->download(std::as_writable_bytes(std::span(out_)), op.out);
+  inner().download(std::as_writable_bytes(std::span(out_)), op.out);
   for (int64_t e = 0; e < op.gate.shape[1]; ++e) {
     std::vector<int32_t> rows;
     std::vector<float> shares;
@@ -224,7 +198,7 @@ void ObservingBackend::moe_ffn(const MoeFfn& op) {
     }
     if (!rows.empty()) run_expert(op, int(e), rows, shares);
   }
-  inner_->upload(op.out, std::as_bytes(std::span(out_)));
+  inner().upload(op.out, std::as_bytes(std::span(out_)));
 }
 
 }  // namespace

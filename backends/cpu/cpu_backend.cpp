@@ -50,6 +50,7 @@ class CpuBackend final : public Backend {
     LM_CHECK(src.layout == 0 && src.offset + dst.size() <= src.buffer->bytes());
     if (!dst.empty()) std::memcpy(dst.data(), src.data(), dst.size());
   }
+  std::byte* host_view(Tensor t) override { return t.data(); }
   Status synchronize() override { return ok(); }
 
   void embed(Tensor table, Tensor ids, float scale, Tensor out) override {
@@ -74,6 +75,7 @@ class CpuBackend final : public Backend {
   void gather_columns(Tensor x, Tensor columns, Tensor out) override {
     cpu::gather_columns(context(), x, columns, out);
   }
+  void top_candidates(const TopCandidates& op) override { cpu::top_candidates(context(), op); }
   void norm_linears(const RmsNorm& norm, std::span<const Linear> ops) override {
     cpu::rms_norm(context(), norm);
     linears(context(), ops);

@@ -23,6 +23,8 @@ void add(const Context& context, Tensor a, Tensor b, Tensor out);
 void gather_rows(const Context& context, Tensor x, Tensor row_ids, Tensor out);
 void gather_columns(const Context& context, Tensor x, Tensor columns, Tensor out);
 
+void top_candidates(const Context& context, const TopCandidates& op);
+
 // Linears that read the same x: it is quantized once, and all are one parallel section.
 void linears(const Context& context, std::span<const Linear> ops);
 

@@ -23,7 +23,7 @@ struct DeviceFacts {
 
 // Scratch memory, one region per kind of operation: what one op leaves there may be read by the
 // next call of the same kind only if its file says so.
-enum class Scratch : uint8_t { linear, gemm, attention, moe, count_ };
+enum class Scratch : uint8_t { linear, gemm, attention, moe, sampling, count_ };
 
 struct ScratchMemory {
   std::array<std::byte*, size_t(Scratch::count_)> base{};

@@ -91,6 +91,7 @@ class CudaBackend final : public Backend {
   void gather_columns(Tensor x, Tensor columns, Tensor out) override {
     cuda::gather_columns(context(), x, columns, out);
   }
+  void top_candidates(const TopCandidates& op) override { cuda::top_candidates(context(), op); }
   void norm_linears(const RmsNorm& norm, std::span<const Linear> ops) override {
     cuda::norm_linears(context(), norm, ops);
   }
@@ -126,7 +127,8 @@ Status CudaBackend::reserve(const StepLimits& limits) {
   LM_TRY(prepare_attention(facts_));
   const std::array<size_t, size_t(Scratch::count_)> bytes = {
       linear_scratch_bytes(limits, facts_), gemm_scratch_bytes(limits, facts_),
-      attention_scratch_bytes(limits, facts_), moe_scratch_bytes(limits, facts_)};
+      attention_scratch_bytes(limits, facts_), moe_scratch_bytes(limits, facts_),
+      sampling_scratch_bytes(limits, facts_)};
   size_t total = 0;
   for (const size_t size : bytes) total += round_up(size);
   recorded_.forget();  // they hold addresses of the memory that goes

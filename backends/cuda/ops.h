@@ -18,6 +18,10 @@ void add(const Context& context, Tensor a, Tensor b, Tensor out);
 void gather_rows(const Context& context, Tensor x, Tensor row_ids, Tensor out);
 void gather_columns(const Context& context, Tensor x, Tensor columns, Tensor out);
 
+// top_candidates.cu
+size_t sampling_scratch_bytes(const StepLimits& limits, const DeviceFacts& facts);
+void top_candidates(const Context& context, const TopCandidates& op);
+
 // linear.cu: matrices of planes times up to kMostDecodeRows rows; more rows go to gemm.cu.
 inline constexpr int kMostDecodeRows = 16;
 Status prepare_linear(const DeviceFacts& facts);

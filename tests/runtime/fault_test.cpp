@@ -19,55 +19,26 @@ Faults faults;  // test-only: BackendEntry::open is a plain function
 
 // The CPU backend behind a wrapper that the instance calls. (Operations go to the room of their
 // tensors: the CPU backend itself.)
-class FaultyBackend final : public Backend {
+class FaultyBackend final : public ForwardingBackend {
  public:
-  explicit FaultyBackend(std::unique_ptr<Backend> inner) : inner_(std::move(inner)) {}
+  using ForwardingBackend::ForwardingBackend;
 
-  std::string_view name() const override { return inner_->name(); }
-  std::string_view detail() const override { return inner_->detail(); }
   Result<std::unique_ptr<Buffer>> alloc(size_t bytes) override {
     if (faults.allocs_left-- <= 0) {
       return Error{ErrorCode::out_of_memory, "the device refused memory"};
     }
-    return inner_->alloc(bytes);
+    return inner().alloc(bytes);
   }
   Result<LoadedWeight> load_weight(const HostTensor& host, WeightUse use) override {
     if (faults.allocs_left-- <= 0) {
       return Error{ErrorCode::out_of_memory, "the device refused memory"};
     }
-    return inner_->load_weight(host, use);
+    return inner().load_weight(host, use);
   }
-  Status reserve(const StepLimits& limits) override { return inner_->reserve(limits); }
-  void upload(Tensor dst, std::span<const std::byte> bytes) override { inner_->upload(dst, bytes); }
-  void download(std::span<std::byte> dst, Tensor src) override { inner_->download(dst, src); }
   Status synchronize() override {
     if (faults.steps_left-- <= 0) return faults.of_step;
-    return inner_->synchronize();
+    return inner().synchronize();
   }
-
-  void embed(Tensor table, Tensor ids, float scale, Tensor out) override {
-    inner_->embed(table, ids, scale, out);
-  }
-  void rms_norm(const RmsNorm& op) override { inner_->rms_norm(op); }
-  void linear(const Linear& op) override { inner_->linear(op); }
-  void rope(const Rope& op, const StepView& step) override { inner_->rope(op, step); }
-  void kv_write(const KvWrite& op, const StepView& step) override { inner_->kv_write(op, step); }
-  void attention(const Attention& op, const StepView& step) override {
-    inner_->attention(op, step);
-  }
-  void glu(const Glu& op) override { inner_->glu(op); }
-  void moe_route(const MoeRoute& op) override { inner_->moe_route(op); }
-  void moe_ffn(const MoeFfn& op) override { inner_->moe_ffn(op); }
-  void add(Tensor a, Tensor b, Tensor out) override { inner_->add(a, b, out); }
-  void gather_rows(Tensor x, Tensor row_ids, Tensor out) override {
-    inner_->gather_rows(x, row_ids, out);
-  }
-  void gather_columns(Tensor x, Tensor columns, Tensor out) override {
-    inner_->gather_columns(x, columns, out);
-  }
-
- private:
-  std::unique_ptr<Backend> inner_;
 };
 
 Registry faulty_registry() {
