@@ -1,8 +1,6 @@
-// quant/decode.cpp — the table from format to decoder, plain numbers, and the blocks of 32.
-// Every product and sum is rounded where the reference (ggml-quants.c of ggml) rounds it.
+// quant/decode.cpp — the table from format to decoder, and plain numbers.
 #include "quant/decode.h"
 
-#include <bit>
 #include <cstring>
 #include <iterator>
 
@@ -14,86 +12,14 @@
 namespace lm {
 namespace {
 
-void decode_block(const BlockQ4_0& block, float* out) {
-  const float d = f16_to_f32(block.d);
-  for (int j = 0; j < 16; ++j) {
-    out[j] = float((block.qs[j] & 15) - 8) * d;
-    out[j + 16] = float((block.qs[j] >> 4) - 8) * d;
-  }
-}
-
-void decode_block(const BlockQ4_1& block, float* out) {
-  const float d = f16_to_f32(block.d);
-  const float m = f16_to_f32(block.m);
-  for (int j = 0; j < 16; ++j) {
-    out[j] = float(block.qs[j] & 15) * d + m;
-    out[j + 16] = float(block.qs[j] >> 4) * d + m;
-  }
-}
-
-// Bit 4 of number j of a Q5_0 or Q5_1 block, in its place.
-template <class Block>
-int fifth_bit(const Block& block, int j) {
-  return (block.qh[j / 8] >> (j % 8) & 1) << 4;
-}
-
-void decode_block(const BlockQ5_0& block, float* out) {
-  const float d = f16_to_f32(block.d);
-  for (int j = 0; j < 16; ++j) {
-    out[j] = float(((block.qs[j] & 15) | fifth_bit(block, j)) - 16) * d;
-    out[j + 16] = float(((block.qs[j] >> 4) | fifth_bit(block, j + 16)) - 16) * d;
-  }
-}
-
-void decode_block(const BlockQ5_1& block, float* out) {
-  const float d = f16_to_f32(block.d);
-  const float m = f16_to_f32(block.m);
-  for (int j = 0; j < 16; ++j) {
-    out[j] = float((block.qs[j] & 15) | fifth_bit(block, j)) * d + m;
-    out[j + 16] = float((block.qs[j] >> 4) | fifth_bit(block, j + 16)) * d + m;
-  }
-}
-
-void decode_block(const BlockQ8_0& block, float* out) {
-  const float d = f16_to_f32(block.d);
-  for (int j = 0; j < 32; ++j) out[j] = float(block.qs[j]) * d;
-}
-
-void decode_block(const BlockQ8_1& block, float* out) {
-  const float d = f16_to_f32(block.d);
-  for (int j = 0; j < 32; ++j) out[j] = float(block.qs[j]) * d;
-}
-
-void decode_block(const BlockMXFP4& block, float* out) {
-  // Half of 2^(e - 127), as the code book holds doubled values; subnormal in f32 for e < 2.
-  // e = 255 is NaN in the specification, but the field decodes it as 2^128.
-  const uint32_t half_scale = block.e < 2 ? 0x00200000u << block.e : uint32_t(block.e - 1) << 23;
-  const float d = std::bit_cast<float>(half_scale);
-  for (int j = 0; j < 16; ++j) {
-    out[j] = float(kMxfp4DoubledValues[block.qs[j] & 15]) * d;
-    out[j + 16] = float(kMxfp4DoubledValues[block.qs[j] >> 4]) * d;
-  }
-}
-
-void decode_block(const BlockIQ4_NL& block, float* out) {
-  const float d = f16_to_f32(block.d);
-  for (int j = 0; j < 16; ++j) {
-    out[j] = d * float(kIq4Values[block.qs[j] & 15]);
-    out[j + 16] = d * float(kIq4Values[block.qs[j] >> 4]);
-  }
-}
-
-template <int kGroup>
-void decode_block(const BlockI4G<kGroup>& block, float* out) {
-  const float d = f16_to_f32(block.d);
-  for (int i = 0; i < kGroup; i += 32) {
-    for (int j = 0; j < 16; ++j) {
-      const uint8_t two = block.q[i / 2 + j];
-      out[i + j] = float((two & 15) - block.z) * d;
-      out[i + j + 16] = float((two >> 4) - block.z) * d;
-    }
-  }
-}
+constexpr Codebooks kBooks = {.iq4 = kIq4Values,
+                              .mxfp4_doubled = kMxfp4DoubledValues,
+                              .iq1 = &kIq1Grid,
+                              .iq2_xxs = &kIq2XxsGrid,
+                              .iq2_xs = &kIq2XsGrid,
+                              .iq2_s = &kIq2SGrid,
+                              .iq3_xxs = &kIq3XxsGrid,
+                              .iq3_s = &kIq3SGrid};
 
 // A row of n numbers.
 using RowDecoder = void (*)(const std::byte* src, float* out, int64_t n);
@@ -103,7 +29,9 @@ void decode_blocks(const std::byte* src, float* out, int64_t n) {
   for (int64_t i = 0; i < n / Block::kElems; ++i) {
     Block block;
     std::memcpy(&block, src + i * int64_t(sizeof block), sizeof block);
-    decode_block(block, out + i * Block::kElems);
+    for (int j = 0; j < Block::kElems / 8; ++j) {
+      decode_eight_of(block, j, kBooks, out + i * Block::kElems + 8 * j);
+    }
   }
 }
 

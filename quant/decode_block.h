@@ -1,26 +1,23 @@
-// quant/decode_block.h — one block to floats, a function a format. Inside the room only.
+// quant/decode_block.h — every block format to floats, eight numbers at a time: numbers 8 * i ..
+// 8 * i + 7 of a block. The functions are constexpr so that compilers for devices take them too;
+// what is written here is the one definition of each format. For this room and for the devices.
+// Every product and sum is rounded where the reference (ggml-quants.c of ggml) rounds it.
 #pragma once
-#include "quant/blocks.h"
+#include "quant/decode_basic.h"
+#include "quant/decode_iq.h"
+#include "quant/decode_k.h"
+#include "quant/dtype.h"
 
 namespace lm {
 
-// out[0 .. Block::kElems)
-void decode_block(const BlockQ2_K& block, float* out);
-void decode_block(const BlockQ3_K& block, float* out);
-void decode_block(const BlockQ4_K& block, float* out);
-void decode_block(const BlockQ5_K& block, float* out);
-void decode_block(const BlockQ6_K& block, float* out);
-void decode_block(const BlockQ8_K& block, float* out);
-void decode_block(const BlockTQ1_0& block, float* out);
-void decode_block(const BlockTQ2_0& block, float* out);
-
-void decode_block(const BlockIQ1_S& block, float* out);
-void decode_block(const BlockIQ1_M& block, float* out);
-void decode_block(const BlockIQ2_XXS& block, float* out);
-void decode_block(const BlockIQ2_XS& block, float* out);
-void decode_block(const BlockIQ2_S& block, float* out);
-void decode_block(const BlockIQ3_XXS& block, float* out);
-void decode_block(const BlockIQ3_S& block, float* out);
-void decode_block(const BlockIQ4_XS& block, float* out);
+// The same call for formats with and without code books.
+template <class Block>
+constexpr void decode_eight_of(const Block& block, int i, const Codebooks& books, float* out) {
+  if constexpr (requires { decode_eight(block, i, books, out); }) {
+    decode_eight(block, i, books, out);
+  } else {
+    decode_eight(block, i, out);
+  }
+}
 
 }  // namespace lm

@@ -8,7 +8,7 @@
 namespace lm {
 
 // Exact. Subnormals, infinities and NaN (payload kept) included. Free of branches.
-inline float f16_to_f32(uint16_t h) {
+constexpr float f16_to_f32(uint16_t h) {
   const uint32_t sign = uint32_t(h & 0x8000u) << 16;
   const uint32_t magnitude = uint32_t(h & 0x7fffu) << 13;  // exponent and mantissa in f32's places
   // Exponents are biased by 15 here and by 127 in f32; inf and NaN move on to f32's last exponent.
@@ -25,7 +25,7 @@ inline float f16_to_f32(uint16_t h) {
 }
 
 // Round to nearest, ties to even, in integers; overflow becomes infinity; NaN stays NaN (quiet).
-inline uint16_t f32_to_f16(float x) {
+constexpr uint16_t f32_to_f16(float x) {
   const uint32_t bits = std::bit_cast<uint32_t>(x);
   const uint16_t sign = uint16_t((bits >> 16) & 0x8000u);
   const uint32_t magnitude = bits & 0x7fffffffu;
@@ -48,12 +48,12 @@ inline uint16_t f32_to_f16(float x) {
   return uint16_t(sign | (kept + (up ? 1u : 0u)));
 }
 
-inline float bf16_to_f32(uint16_t h) {
+constexpr float bf16_to_f32(uint16_t h) {
   return std::bit_cast<float>(uint32_t(h) << 16);
 }
 
 // Round to nearest even; overflow becomes infinity; NaN stays NaN (quiet).
-inline uint16_t f32_to_bf16(float x) {
+constexpr uint16_t f32_to_bf16(float x) {
   const uint32_t bits = std::bit_cast<uint32_t>(x);
   if ((bits & 0x7fffffffu) > 0x7f800000u) return uint16_t((bits >> 16) | 0x40u);
   return uint16_t((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16);
