@@ -57,7 +57,7 @@ struct Engine::Impl {
   void step(const std::vector<PlannedRow>& plan);
   void propose(const std::vector<PlannedRow>& plan);
   void assemble(const std::vector<PlannedRow>& plan);
-  void advance(const std::vector<PlannedRow>& plan, std::span<float> logits);
+  void advance(const std::vector<PlannedRow>& plan);
   void fail(const std::vector<PlannedRow>& plan, ErrorCode code, const std::string& error);
   void shift(Generation& generation);
   void retire();
@@ -82,6 +82,7 @@ struct Engine::Impl {
   std::vector<StepRow> rows;
   uint64_t n_steps = 0;
   std::vector<DecodingRow> decoding;
+  std::vector<LogitRow> logits;  // of a step
   std::thread thread;
 };
 
@@ -93,6 +94,7 @@ Engine::Impl::Impl(std::unique_ptr<Instance> opened, EngineOptions chosen)
       speculation(*instance, std::move(chosen.speculation)) {
   rows.reserve(size_t(instance->max_seqs()));
   decoding.reserve(size_t(instance->max_seqs()));
+  logits.reserve(size_t(instance->max_step_logits()));
   active.reserve(size_t(instance->max_seqs() + max_waiting));
   scheduler.reserve(instance->max_seqs() + max_waiting);
   if (chosen.disk) {
@@ -222,11 +224,11 @@ void Engine::Impl::step(const std::vector<PlannedRow>& plan) {
   propose(plan);
   assemble(plan);
   const Clock::time_point start = Clock::now();
-  const Result<std::span<float>> logits = instance->step(rows);
-  if (!logits.ok()) return fail(plan, logits.error().code, logits.error().message);
+  const Status computed = instance->compute(rows, logits);
+  if (!computed.ok()) return fail(plan, computed.error().code, computed.error().message);
   speculation.note_step(std::chrono::duration<double>(Clock::now() - start).count());
   scheduler.completed(plan);
-  advance(plan, logits.value());
+  advance(plan);
   for (const PlannedRow& row : plan) {
     if (generation_of(row).must_shift()) shift(generation_of(row));
   }
@@ -273,25 +275,25 @@ void Engine::Impl::assemble(const std::vector<PlannedRow>& plan) {
 }
 
 // Every sequence that has logits draws its next tokens; what was drafted in vain is taken back.
-void Engine::Impl::advance(const std::vector<PlannedRow>& plan, std::span<float> logits) {
-  const size_t n_vocab = size_t(instance->config().n_vocab);
+void Engine::Impl::advance(const std::vector<PlannedRow>& plan) {
+  std::span<const LogitRow> next(logits);
   size_t n_decoding = 0;
   for (const PlannedRow& row : plan) {
     if (!row.wants_logits) continue;
     Generation& generation = generation_of(row);
     if (!is_decoding(row)) {
-      generation.advance(logits.first(n_vocab), {});
-      logits = logits.subspan(n_vocab);
+      generation.advance(next.first(1), {});
+      next = next.subspan(1);
       continue;
     }
     const size_t i = n_decoding++;
     const std::span<const TokenId> draft = speculation.draft(i);
-    const size_t n_logits = (1 + draft.size()) * n_vocab;
-    const int accepted = generation.advance(logits.first(n_logits), draft);
+    const size_t n_logits = 1 + draft.size();
+    const int accepted = generation.advance(next.first(n_logits), draft);
     generation.n_computed += accepted;
     generation.table.truncate(int(generation.tokens.size()));
     speculation.note_draft(i, accepted, !generation.finished() && accepted < int(draft.size()));
-    logits = logits.subspan(n_logits);
+    next = next.subspan(n_logits);
   }
 }
 

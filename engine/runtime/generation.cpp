@@ -46,19 +46,18 @@ void Generation::note_step() {
   if (!first_step_) first_step_ = Clock::now();
 }
 
-int Generation::advance(std::span<float> logits, std::span<const TokenId> draft) {
-  const size_t n_vocab = logits.size() / (1 + draft.size());
+int Generation::advance(std::span<const LogitRow> logits, std::span<const TokenId> draft) {
   n_drafted_ += int(draft.size());
   int accepted = 0;
   for (size_t i = 0; !finished_ && int(i) == accepted; ++i) {
     const TokenId expected = i < draft.size() ? draft[i] : -1;
-    if (draw(logits.subspan(i * n_vocab, n_vocab), expected)) ++accepted;
+    if (draw(logits[i], expected)) ++accepted;
   }
   return accepted;
 }
 
 // Whether the next token is the expected one, and now part of the text.
-bool Generation::draw(std::span<float> logits, TokenId expected) {
+bool Generation::draw(const LogitRow& logits, TokenId expected) {
   likeliest(logits, n_alternatives_, alternatives_);  // before sampling changes them
   const Sampled drawn = sampler_.sample(logits, tokens);
   if (!first_token_) {

@@ -30,10 +30,10 @@ class Generation : public Sequence {
   // Tokens that may still come.
   int most_tokens() const;
   const Sampler& sampler() const { return sampler_; }
-  // Draws the tokens that follow, appends them and tells the client: from logits
-  // [1 + draft.size(), n_vocab] the next one, and one more after each that the draft foresaw.
-  // Returns how much of the draft came true.
-  int advance(std::span<float> logits, std::span<const TokenId> draft);
+  // Draws the tokens that follow, appends them and tells the client: from 1 + draft.size() rows of
+  // logits the next one, and one more after each that the draft foresaw. Returns how much of the
+  // draft came true.
+  int advance(std::span<const LogitRow> logits, std::span<const TokenId> draft);
   // Whether the context is full and the answer goes on all the same: then shift() makes room, and
   // all of its tokens are to be computed again.
   bool must_shift() const { return shifts_ && !finished_ && int(tokens.size()) >= n_ctx_; }
@@ -44,7 +44,7 @@ class Generation : public Sequence {
  private:
   using Clock = std::chrono::steady_clock;
 
-  bool draw(std::span<float> logits, TokenId expected);
+  bool draw(const LogitRow& logits, TokenId expected);
   std::string_view shown_text(TokenId token);
   std::string rest_of_text();  // once, at the end
   int n_generated() const { return int(tokens.size()) + n_dropped_ - n_prompt_; }

@@ -10,6 +10,7 @@
 #include "engine/core/machine.h"
 #include "engine/core/text.h"
 #include "engine/runtime/memory_plan.h"
+#include "engine/runtime/step_logits.h"
 
 namespace lm {
 namespace {
@@ -116,9 +117,7 @@ struct Instance::Impl {
   KvCache kv;
   BlockPool pool;
   StepInputs inputs;
-  std::unique_ptr<Buffer> logits_buffer;
-  Tensor logits;  // f32 [max_logits, n_vocab]
-  std::unique_ptr<float[]> host_logits;
+  std::unique_ptr<StepLogits> logits;
   std::vector<KvLayer> kv_layers;
   StepShape shape;
   int draft_rows;
@@ -126,7 +125,8 @@ struct Instance::Impl {
   bool weights_in_file;
 
   Status check_rows(std::span<const StepRow> rows) const;
-  void forward();
+  void forward(bool candidates);
+  Result<int64_t> enqueue(std::span<const StepRow> rows, Backend::Body body);
   BlockPlace place_of(BlockId block) const;
 };
 
@@ -136,29 +136,6 @@ Result<std::unique_ptr<Tokenizer>> load_tokenizer(const gguf::File& file, bool n
   Result<std::unique_ptr<Tokenizer>> tokenizer = Tokenizer::from_gguf(file);
   if (!tokenizer.ok() && !needed) return std::unique_ptr<Tokenizer>();
   return tokenizer;
-}
-
-// The device and host memory of max_logits rows.
-struct LogitsMemory {
-  std::unique_ptr<Buffer> buffer;
-  Tensor tensor;
-  std::unique_ptr<float[]> host;
-};
-
-Result<LogitsMemory> allocate_logits(Backend& backend, int max_logits, int n_vocab) {
-  const std::optional<uint64_t> count = checked_mul(uint64_t(max_logits), uint64_t(n_vocab));
-  const std::optional<uint64_t> bytes = count ? checked_mul(*count, sizeof(float)) : std::nullopt;
-  if (!bytes || *bytes > std::numeric_limits<size_t>::max() / 2) {
-    return Error{ErrorCode::out_of_memory, concat("logits of ", max_logits, " rows of ", n_vocab,
-                                                  " tokens are beyond memory")};
-  }
-  LogitsMemory memory;
-  memory.buffer = LM_TRY(backend.alloc(size_t(*bytes)));
-  memory.tensor.buffer = memory.buffer.get();
-  memory.tensor.shape = {1, 1, max_logits, n_vocab};
-  memory.tensor.row_bytes = int64_t(n_vocab) * int64_t(sizeof(float));
-  memory.host = std::make_unique_for_overwrite<float[]>(size_t(*count));
-  return memory;
 }
 
 }  // namespace
@@ -236,7 +213,8 @@ Result<std::unique_ptr<Instance>> Instance::open_model(const Registry& registry,
   KvCache kv =
       LM_TRY(KvCache::allocate(*backend, layout, memory_plan.n_blocks, memory_plan.n_pages));
   StepInputs inputs = LM_TRY(StepInputs::allocate(*backend, shape));
-  LogitsMemory logits = LM_TRY(allocate_logits(*backend, shape.max_logits, config.n_vocab));
+  std::unique_ptr<StepLogits> logits =
+      LM_TRY(StepLogits::allocate(*backend, shape.max_logits, config.n_vocab));
   LM_TRY(model.reserve(shape.max_tokens, shape.max_seqs, shape.max_logits));
 
   std::vector<KvLayer> kv_layers;
@@ -252,9 +230,7 @@ Result<std::unique_ptr<Instance>> Instance::open_model(const Registry& registry,
       .kv = std::move(kv),
       .pool = BlockPool(memory_plan.n_blocks, block_size, {needs.window, memory_plan.n_pages}),
       .inputs = std::move(inputs),
-      .logits_buffer = std::move(logits.buffer),
-      .logits = logits.tensor,
-      .host_logits = std::move(logits.host),
+      .logits = std::move(logits),
       .kv_layers = std::move(kv_layers),
       .shape = shape,
       .draft_rows = options.draft_rows,
@@ -324,26 +300,32 @@ Status Instance::Impl::check_rows(std::span<const StepRow> rows) const {
   return ok();
 }
 
-void Instance::Impl::forward() {
+void Instance::Impl::forward(bool candidates) {
   const Tensor rows = inputs.logit_rows();
-  model.forward(inputs.view(), inputs.windowed(), kv_layers, rows, first_rows(logits, rows.cols()));
+  model.forward(inputs.view(), inputs.windowed(), kv_layers, rows, logits->rows(rows.cols()));
+  if (candidates) logits->find_candidates(rows.cols());
+}
+
+// Enqueues the step; its number of logits.
+Result<int64_t> Instance::Impl::enqueue(std::span<const StepRow> rows, Backend::Body body) {
+  LM_TRY(check_rows(rows));
+  inputs.assemble(rows);
+  const int64_t n_logits = inputs.logit_rows().cols();
+  const StepView& view = inputs.view();
+  backend->run({uint32_t(view.n_tokens), uint32_t(view.n_seqs), uint32_t(n_logits)}, body, this);
+  return n_logits;
 }
 
 Result<std::span<float>> Instance::step(std::span<const StepRow> rows) {
-  Impl& self = *impl_;
-  LM_TRY(self.check_rows(rows));
-  self.inputs.assemble(rows);
-  const int64_t n_logits = self.inputs.logit_rows().cols();
-  const StepView& view = self.inputs.view();
-  self.backend->run(
-      {uint32_t(view.n_tokens), uint32_t(view.n_seqs), uint32_t(n_logits)},
-      [](void* impl) { static_cast<Impl*>(impl)->forward(); }, &self);
-  const std::span<float> wanted(self.host_logits.get(), size_t(n_logits * self.logits.cols()));
-  if (n_logits > 0) {
-    self.backend->download(std::as_writable_bytes(wanted), first_rows(self.logits, n_logits));
-  }
-  LM_TRY(self.backend->synchronize());
-  return wanted;
+  const auto body = [](void* impl) { static_cast<Impl*>(impl)->forward(false); };
+  const int64_t n_logits = LM_TRY(impl_->enqueue(rows, body));
+  return impl_->logits->all(n_logits);
+}
+
+Status Instance::compute(std::span<const StepRow> rows, std::vector<LogitRow>& logits) {
+  const auto body = [](void* impl) { static_cast<Impl*>(impl)->forward(true); };
+  const int64_t n_logits = LM_TRY(impl_->enqueue(rows, body));
+  return impl_->logits->host_rows(n_logits, logits);
 }
 
 BlockPlace Instance::Impl::place_of(BlockId block) const {

@@ -19,6 +19,7 @@
 #include "engine/kv/kv_cache.h"
 #include "engine/model/model.h"
 #include "engine/runtime/step_inputs.h"
+#include "engine/sample/logit_row.h"
 #include "engine/text/tokenizer.h"
 
 namespace lm {
@@ -83,6 +84,9 @@ class Instance {
   // in the vocabulary, context_full past n_ctx; at most max_seqs() rows, max_step_tokens() tokens
   // and max_step_logits() logits.
   Result<std::span<float>> step(std::span<const StepRow> rows);
+  // The same, but the logits stay where they are: each row of them has what sampling mostly needs,
+  // and is fetched when it needs more, before the next step.
+  Status compute(std::span<const StepRow> rows, std::vector<LogitRow>& logits);
 
   // Makes one block of the pool hold what another does, before the next step; what a block holds,
   // out of and into host memory: block_bytes() of it. In a model with windows it has a page.

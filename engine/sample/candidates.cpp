@@ -37,10 +37,21 @@ void Candidates::select(std::span<const float> logits, int top_k) {
   for (size_t i = 0; i < logits.size(); ++i) {
     if (logits[i] > -kInfinity) list_.push_back({logits[i], TokenId(i)});
   }
-  if (k < list_.size()) {
-    std::nth_element(list_.begin(), list_.begin() + std::ptrdiff_t(k), list_.end(), larger);
-    list_.resize(k);
+  keep_largest(k);
+}
+
+void Candidates::select(std::span<const TokenId> ids, std::span<const float> logits, int top_k) {
+  list_.clear();
+  for (const TokenId id : ids) {
+    if (id >= 0 && logits[size_t(id)] > -kInfinity) list_.push_back({logits[size_t(id)], id});
   }
+  if (top_k > 0) keep_largest(size_t(top_k));
+}
+
+void Candidates::keep_largest(size_t k) {
+  if (k >= list_.size()) return;
+  std::nth_element(list_.begin(), list_.begin() + std::ptrdiff_t(k), list_.end(), larger);
+  list_.resize(k);
 }
 
 void Candidates::select_with_heap(std::span<const float> logits, size_t k) {

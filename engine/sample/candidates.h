@@ -22,6 +22,9 @@ class Candidates {
   // below +inf and not NaN.
   void select(std::span<const float> logits, int top_k);
 
+  // The same of the tokens `ids` only (-1: none), whose logits are at logits[id].
+  void select(std::span<const TokenId> ids, std::span<const float> logits, int top_k);
+
   bool empty() const { return list_.empty(); }
   std::span<const Candidate> list() const { return list_; }
 
@@ -43,6 +46,7 @@ class Candidates {
   float surprise(TokenId id, float temperature) const;
 
  private:
+  void keep_largest(size_t k);
   void select_with_heap(std::span<const float> logits, size_t k);
   float max_logit() const;
   double total_weight(float max, float temperature) const;

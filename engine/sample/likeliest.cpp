@@ -38,4 +38,17 @@ void likeliest(std::span<float> logits, size_t n, std::vector<TokenChance>& out)
   for (TokenChance& chance : out) chance.logprob -= max + log_z;
 }
 
+void likeliest(LogitRow logits, size_t n, std::vector<TokenChance>& out) {
+  out.clear();
+  if (n == 0) return;
+  const TopLogits* top = logits.top();
+  if (top == nullptr || (n > top->ids.size() && !top->complete())) {
+    return likeliest(logits.all(), n, out);
+  }
+  for (size_t i = 0; i < top->ids.size() && out.size() < n; ++i) {
+    const bool possible = top->values[i] > -std::numeric_limits<float>::infinity();
+    if (possible) out.push_back({top->ids[i], top->values[i] - top->values[0] - top->log_z});
+  }
+}
+
 }  // namespace lm

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "engine/core/token.h"
+#include "engine/sample/logit_row.h"
 
 namespace lm {
 
@@ -17,5 +18,6 @@ struct TokenChance {
 // The n likeliest tokens of logits [n_vocab], likeliest first, ties by the lower id. NaN and -inf
 // count as impossible and are left out. Infinities and NaN are replaced, as sampling does it too.
 void likeliest(std::span<float> logits, size_t n, std::vector<TokenChance>& out);
+void likeliest(LogitRow logits, size_t n, std::vector<TokenChance>& out);
 
 }  // namespace lm

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <optional>
 
 #include "engine/core/check.h"
 #include "engine/sample/candidates.h"
@@ -23,6 +24,7 @@ struct Sampler::Impl {
   uint64_t n_forgotten = 0;  // tokens that the history began with
 
   std::vector<float> unmodified;
+  std::vector<float> sparse;  // -inf but for the tokens that are looked at
   Candidates candidates;
   Penalties penalties;
 
@@ -39,9 +41,12 @@ struct Sampler::Impl {
   }
 
   void modify(std::span<float> logits, std::span<const TokenId> history);
-  void truncate(std::span<const float> logits, uint64_t position);
-  TokenId choose(std::span<const float> logits, uint64_t position);
+  void truncate(uint64_t position);
+  TokenId choose(uint64_t position);
   TokenId choose_mirostat(std::span<const float> logits, uint64_t position);
+
+  size_t candidates_needed() const;
+  std::optional<Sampled> sample_top(const TopLogits& top, std::span<const TokenId> history);
 };
 
 void Sampler::Impl::modify(std::span<float> logits, std::span<const TokenId> history) {
@@ -54,8 +59,7 @@ void Sampler::Impl::modify(std::span<float> logits, std::span<const TokenId> his
   if (filter) filter->apply(logits);
 }
 
-void Sampler::Impl::truncate(std::span<const float> logits, uint64_t position) {
-  candidates.select(logits, params.top_k);
+void Sampler::Impl::truncate(uint64_t position) {
   if (candidates.empty()) return;
   if (params.typical_p < 1) candidates.keep_typical(params.typical_p);
   if (params.top_p < 1) candidates.keep_top_p(params.top_p);
@@ -66,8 +70,9 @@ void Sampler::Impl::truncate(std::span<const float> logits, uint64_t position) {
   if (exclude) candidates.exclude_top_choices(params.xtc_threshold);
 }
 
-TokenId Sampler::Impl::choose(std::span<const float> logits, uint64_t position) {
-  truncate(logits, position);
+// From the candidates that were selected.
+TokenId Sampler::Impl::choose(uint64_t position) {
+  truncate(position);
   if (candidates.empty()) return -1;
   if (params.temperature == 0) return candidates.most_likely();
   return candidates.draw(params.temperature, params.seed, position);
@@ -104,10 +109,65 @@ Sampled Sampler::sample(std::span<float> logits, std::span<const TokenId> histor
   impl_->modify(logits, history);
   const bool mirostat = impl_->params.mirostat == 2 && impl_->params.temperature > 0;
   const uint64_t position = history.size() + impl_->n_forgotten;
-  const TokenId token =
-      mirostat ? impl_->choose_mirostat(logits, position) : impl_->choose(logits, position);
+  TokenId token = -1;
+  if (mirostat) {
+    token = impl_->choose_mirostat(logits, position);
+  } else {
+    impl_->candidates.select(logits, impl_->params.top_k);
+    token = impl_->choose(position);
+  }
   if (token < 0) return {-1, -std::numeric_limits<float>::infinity()};
   return {token, unmodified[size_t(token)] - max - log_z};
+}
+
+// How many of the largest logits decide the token, whatever the others are; 0: all are needed.
+size_t Sampler::Impl::candidates_needed() const {
+  const bool greedy =
+      params.temperature == 0 && params.typical_p >= 1 && params.xtc_probability == 0;
+  if (greedy) return 1;
+  const bool mirostat = params.mirostat == 2 && params.temperature > 0;
+  return mirostat ? 0 : size_t(std::max(params.top_k, 0));
+}
+
+// nullopt: the largest logits do not decide it.
+std::optional<Sampled> Sampler::Impl::sample_top(const TopLogits& top,
+                                                 std::span<const TokenId> history) {
+  const size_t needed = candidates_needed();
+  const auto raises = [](const auto& bias) { return !(bias.second <= 0); };
+  // Nothing may lift a token that is not among them.
+  const bool may_rise = params.repeat_penalty < 1 || params.presence_penalty < 0 ||
+                        params.frequency_penalty < 0 || params.dry_multiplier < 0 ||
+                        std::any_of(params.logit_bias.begin(), params.logit_bias.end(), raises);
+  if (filter || needed == 0 || needed > top.ids.size() || may_rise) return std::nullopt;
+
+  constexpr float kForbidden = -std::numeric_limits<float>::infinity();
+  sparse.resize(size_t(top.n_vocab), kForbidden);
+  for (size_t i = 0; i < top.ids.size(); ++i) {
+    if (top.ids[i] >= 0) sparse[size_t(top.ids[i])] = top.values[i];
+  }
+  modify(sparse, history);
+  candidates.select(top.ids, sparse, int(needed));
+  for (const TokenId id : top.ids) {
+    if (id >= 0) sparse[size_t(id)] = kForbidden;
+  }
+  // What is not among the largest is at most as large as the last of them.
+  const float bound = top.complete() ? kForbidden : top.values.back();
+  const auto certain = [bound](const Candidate& c) { return c.logit > bound; };
+  const std::span<const Candidate> chosen = candidates.list();
+  const bool enough = chosen.size() == needed || top.complete();
+  if (!enough || !std::all_of(chosen.begin(), chosen.end(), certain)) return std::nullopt;
+
+  const TokenId token = choose(history.size() + n_forgotten);
+  if (token < 0) return Sampled{-1, kForbidden};
+  const size_t place = size_t(std::find(top.ids.begin(), top.ids.end(), token) - top.ids.begin());
+  return Sampled{token, top.values[place] - top.values[0] - top.log_z};
+}
+
+Sampled Sampler::sample(LogitRow logits, std::span<const TokenId> history) {
+  if (const TopLogits* top = logits.top()) {
+    if (const std::optional<Sampled> sampled = impl_->sample_top(*top, history)) return *sampled;
+  }
+  return sample(logits.all(), history);
 }
 
 void Sampler::accept(TokenId token) {

@@ -10,6 +10,7 @@
 
 #include "engine/core/result.h"
 #include "engine/core/token.h"
+#include "engine/sample/logit_row.h"
 #include "engine/sample/token_filter.h"
 
 namespace lm {
@@ -55,6 +56,8 @@ class Sampler {
   // temperature, draw (Gumbel-max, noise from a counter-based generator keyed by seed, position and
   // token id).
   Sampled sample(std::span<float> logits, std::span<const TokenId> history);
+  // The same token, from the largest logits alone when they decide it.
+  Sampled sample(LogitRow logits, std::span<const TokenId> history);
   // Makes `token` part of the state that stages keep (grammar, mirostat). Once per history token
   // generated, in order: sample, accept, sample, ... (mirostat learns only from its own draws).
   void accept(TokenId token);

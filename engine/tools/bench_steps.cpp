@@ -52,7 +52,7 @@ Status BenchSteps::prompt(int position, int n) {
                         .first_position = position + done,
                         .table = &table,
                         .n_logits = last ? 1 : 0};
-      LM_TRY(instance_->step({&row, 1}));
+      LM_TRY(instance_->compute({&row, 1}, logits_));
       done += step;
     }
   }
@@ -68,7 +68,7 @@ Status BenchSteps::generate(int position, int n) {
                   .first_position = position + i,
                   .table = &tables_[s]};
     }
-    LM_TRY(instance_->step(rows_));
+    LM_TRY(instance_->compute(rows_, logits_));
   }
   return ok();
 }

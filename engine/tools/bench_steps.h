@@ -28,6 +28,7 @@ class BenchSteps {
   std::vector<BlockTable> tables_;  // one a sequence
   std::vector<TokenId> tokens_;     // [max_step_tokens + n_seqs]
   std::vector<StepRow> rows_;
+  std::vector<LogitRow> logits_;
 };
 
 }  // namespace lm

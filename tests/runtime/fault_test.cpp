@@ -2,6 +2,7 @@
 #include <atomic>
 #include <vector>
 
+#include "backends/forwarding_backend.h"
 #include "engine/runtime/engine.h"
 #include "tests/runtime/support.h"
 
