@@ -70,6 +70,83 @@ __device__ inline void mma_f16(float (&d)[4], const uint32_t (&a)[4], const uint
 #endif
 }
 
+// N (1, 2, 4) matrices of 8 x 8 halves from shared memory: lanes 8i..8i+7 name the rows of matrix
+// i, 16 aligned bytes each (the other lanes' rows are ignored). Lane 4g + t gets row g, columns 2t
+// and 2t + 1.
+template <int N>
+__device__ inline void load_matrix(uint32_t (&r)[N], const void* row) {
+  static_assert(N == 1 || N == 2 || N == 4);
+  const uint32_t at = uint32_t(__cvta_generic_to_shared(row));
+  if constexpr (N == 1) {
+    asm volatile("ldmatrix.sync.aligned.m8n8.x1.shared.b16 {%0}, [%1];"
+                 : "=r"(r[0])
+                 : "r"(at)
+                 : "memory");
+  } else if constexpr (N == 2) {
+    asm volatile("ldmatrix.sync.aligned.m8n8.x2.shared.b16 {%0,%1}, [%2];"
+                 : "=r"(r[0]), "=r"(r[1])
+                 : "r"(at)
+                 : "memory");
+  } else {
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
+                 : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
+                 : "r"(at)
+                 : "memory");
+  }
+}
+
+// The same, each matrix transposed: lane 4g + t gets column g, rows 2t and 2t + 1.
+template <int N>
+__device__ inline void load_matrix_transposed(uint32_t (&r)[N], const void* row) {
+  static_assert(N == 1 || N == 2 || N == 4);
+  const uint32_t at = uint32_t(__cvta_generic_to_shared(row));
+  if constexpr (N == 1) {
+    asm volatile("ldmatrix.sync.aligned.m8n8.x1.trans.shared.b16 {%0}, [%1];"
+                 : "=r"(r[0])
+                 : "r"(at)
+                 : "memory");
+  } else if constexpr (N == 2) {
+    asm volatile("ldmatrix.sync.aligned.m8n8.x2.trans.shared.b16 {%0,%1}, [%2];"
+                 : "=r"(r[0]), "=r"(r[1])
+                 : "r"(at)
+                 : "memory");
+  } else {
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];"
+                 : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
+                 : "r"(at)
+                 : "memory");
+  }
+}
+
+// Starts to copy 16 aligned bytes from global to shared memory; zeros if not `valid` (then `global`
+// is not read). They are there when this thread has waited for the group that it committed; for
+// other threads, after a barrier behind that. Turing copies at once.
+__device__ inline void copy_async_16(void* shared, const void* global, bool valid = true) {
+#if __CUDA_ARCH__ >= 800
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(
+                   uint32_t(__cvta_generic_to_shared(shared))),
+               "l"(__cvta_generic_to_global(global)), "r"(valid ? 16 : 0)
+               : "memory");
+#else
+  *static_cast<uint4*>(shared) = valid ? *static_cast<const uint4*>(global) : uint4{0, 0, 0, 0};
+#endif
+}
+
+// The copies since the last commit form a group.
+__device__ inline void commit_copies() {
+#if __CUDA_ARCH__ >= 800
+  asm volatile("cp.async.commit_group;" ::: "memory");
+#endif
+}
+
+// Waits until at most the N latest groups of this thread are still being copied.
+template <int N>
+__device__ inline void wait_copies() {
+#if __CUDA_ARCH__ >= 800
+  asm volatile("cp.async.wait_group %0;" ::"n"(N) : "memory");
+#endif
+}
+
 // Waits until the kernels before this one have finished, when it was launched early
 // (programmatic dependent launch); reads nothing that they write before this.
 __device__ inline void wait_for_previous_kernel() {

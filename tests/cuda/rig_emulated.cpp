@@ -1,0 +1,23 @@
+#include "backends/cuda/cuda_backend.h"
+#include "tests/cuda/rig.h"
+#include "tests/simt/simt.h"
+
+namespace lm::test {
+
+std::unique_ptr<Backend> open_cuda() {
+  const BackendEntry entry = cuda::registry_entry();
+  const std::vector<DeviceInfo> devices = entry.devices();
+  if (devices.empty()) return nullptr;
+  Result<std::unique_ptr<Backend>> backend = entry.open(devices.front().name, {});
+  return backend.ok() ? std::move(backend).value() : nullptr;
+}
+
+int n_schedules() {
+  return 3;
+}
+
+void use_schedule(int index) {
+  simt::set_schedule(simt::Schedule(index));
+}
+
+}  // namespace lm::test

@@ -1,0 +1,260 @@
+#include "tests/simt/device.h"
+
+#include <algorithm>
+#include <climits>
+#include <cstdint>
+#include <cstdio>
+#include <map>
+#include <utility>
+
+#include "tests/simt/stream.h"
+
+namespace simt {
+namespace {
+
+constexpr size_t kSharedBytes = 48 * 1024;       // of a block that asked for no more
+constexpr size_t kMostSharedBytes = 227 * 1024;  // compute capability 9.0
+constexpr size_t kMultiprocessorShared = 228 * 1024;
+constexpr size_t kReservedShared = 1024;  // of each block
+constexpr int kMultiprocessorThreads = 2048;
+constexpr int kMultiprocessorBlocks = 32;
+constexpr int kBlockThreads = 1024;
+constexpr unsigned kMostBlocksYZ = 65535;
+
+std::map<const void*, size_t>& allowed_shared() {
+  static std::map<const void*, size_t> bytes_of_function;
+  return bytes_of_function;
+}
+
+size_t allowed_shared(const void* function) {
+  const auto found = allowed_shared().find(function);
+  return found == allowed_shared().end() ? kSharedBytes : found->second;
+}
+
+cudaDeviceProp properties_of(const DeviceSettings& settings) {
+  cudaDeviceProp p = {};
+  std::snprintf(p.name, sizeof p.name, "emulated");
+  p.totalGlobalMem = settings.memory_bytes;
+  p.sharedMemPerBlock = kSharedBytes;
+  p.regsPerBlock = 65536;
+  p.warpSize = 32;
+  p.maxThreadsPerBlock = kBlockThreads;
+  p.maxThreadsDim[0] = p.maxThreadsDim[1] = kBlockThreads;
+  p.maxThreadsDim[2] = 64;
+  p.maxGridSize[0] = INT_MAX;
+  p.maxGridSize[1] = p.maxGridSize[2] = int(kMostBlocksYZ);
+  p.major = settings.compute_capability / 10;
+  p.minor = settings.compute_capability % 10;
+  p.multiProcessorCount = settings.n_multiprocessors;
+  p.l2CacheSize = 4 << 20;
+  p.maxThreadsPerMultiProcessor = kMultiprocessorThreads;
+  p.sharedMemPerMultiprocessor = kMultiprocessorShared;
+  p.sharedMemPerBlockOptin = kMostSharedBytes;
+  p.memoryBusWidth = 256;
+  return p;
+}
+
+cudaError_t validate(const cudaLaunchConfig_t& config, const void* function) {
+  const dim3 b = config.blockDim, g = config.gridDim;
+  const uint64_t threads = uint64_t(b.x) * b.y * b.z;
+  const bool grid_fits = g.x >= 1 && g.x <= INT_MAX && g.y >= 1 && g.y <= kMostBlocksYZ &&
+                         g.z >= 1 && g.z <= kMostBlocksYZ;
+  if (threads < 1 || threads > kBlockThreads || b.z > 64 || !grid_fits) {
+    return cudaErrorInvalidConfiguration;
+  }
+  return config.dynamicSmemBytes <= allowed_shared(function) ? cudaSuccess : cudaErrorInvalidValue;
+}
+
+}  // namespace
+
+DeviceState& device() {
+  static DeviceState state;
+  return state;
+}
+
+void set_device(const DeviceSettings& settings) {
+  device().settings = settings;
+}
+const DeviceSettings& device_settings() {
+  return device().settings;
+}
+void set_stream_mode(StreamMode mode) {
+  cudaDeviceSynchronize();
+  device().stream_mode = mode;
+}
+void fail_allocation(int nth) {
+  device().allocations_until_failure = nth;
+}
+void lose_device(int nth_call) {
+  device().calls_until_loss = nth_call;
+  device().lost = false;
+}
+size_t live_allocations() {
+  return device().memory.n_live();
+}
+
+cudaError_t set_function_attribute(const void* function, cudaFuncAttribute attribute, int value) {
+  return api_call([&] {
+    if (attribute != cudaFuncAttributeMaxDynamicSharedMemorySize) return cudaSuccess;
+    if (value < 0 || size_t(value) > kMostSharedBytes) return cudaErrorInvalidValue;
+    allowed_shared()[function] = size_t(value);
+    return cudaSuccess;
+  });
+}
+
+cudaError_t most_blocks(int* n_blocks, const void* function, int threads, size_t shared_bytes) {
+  return api_call([&] {
+    if (threads < 1 || threads > kBlockThreads) return cudaErrorInvalidValue;
+    const bool fits = shared_bytes <= allowed_shared(function);
+    const int by_shared = int(kMultiprocessorShared / (shared_bytes + kReservedShared));
+    const int warps = (threads + 31) / 32;
+    *n_blocks =
+        fits ? std::min({kMultiprocessorBlocks, kMultiprocessorThreads / 32 / warps, by_shared})
+             : 0;
+    return cudaSuccess;
+  });
+}
+
+cudaError_t launch(const cudaLaunchConfig_t& config, const void* function,
+                   std::function<void()> thread_body) {
+  return api_call([&] {
+    if (const cudaError_t error = validate(config, function)) return error;
+    Kernel kernel{function, config.gridDim,        config.blockDim, config.dynamicSmemBytes,
+                  false,    std::move(thread_body)};
+    for (unsigned i = 0; i < config.numAttrs; ++i) {
+      const cudaLaunchAttribute& a = config.attrs[i];
+      if (a.id == cudaLaunchAttributeProgrammaticStreamSerialization) {
+        kernel.overlaps = a.val.programmaticStreamSerializationAllowed != 0;
+      }
+    }
+    return enqueue(config.stream, std::move(kernel));
+  });
+}
+
+}  // namespace simt
+
+using simt::api_call;
+using simt::device;
+
+cudaError_t cudaGetDeviceCount(int* count) {
+  *count = 0;
+  return api_call([&] {
+    *count = device().settings.n_devices;
+    return cudaSuccess;
+  });
+}
+
+cudaError_t cudaGetDevice(int* index) {
+  return api_call([&] {
+    *index = 0;
+    return cudaSuccess;
+  });
+}
+
+cudaError_t cudaSetDevice(int index) {
+  return api_call([&] {
+    return index >= 0 && index < device().settings.n_devices ? cudaSuccess : cudaErrorInvalidDevice;
+  });
+}
+
+cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int index) {
+  return api_call([&] {
+    if (index < 0 || index >= device().settings.n_devices) return cudaErrorInvalidDevice;
+    *properties = simt::properties_of(device().settings);
+    return cudaSuccess;
+  });
+}
+
+cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int index) {
+  cudaDeviceProp p;
+  const cudaError_t error = cudaGetDeviceProperties(&p, index);
+  if (error != cudaSuccess) return error;
+  switch (attribute) {
+    case cudaDevAttrMaxThreadsPerBlock:
+      *value = p.maxThreadsPerBlock;
+      break;
+    case cudaDevAttrMaxSharedMemoryPerBlock:
+      *value = int(p.sharedMemPerBlock);
+      break;
+    case cudaDevAttrWarpSize:
+      *value = p.warpSize;
+      break;
+    case cudaDevAttrMultiProcessorCount:
+      *value = p.multiProcessorCount;
+      break;
+    case cudaDevAttrIntegrated:
+      *value = p.integrated;
+      break;
+    case cudaDevAttrL2CacheSize:
+      *value = p.l2CacheSize;
+      break;
+    case cudaDevAttrMaxThreadsPerMultiProcessor:
+      *value = p.maxThreadsPerMultiProcessor;
+      break;
+    case cudaDevAttrComputeCapabilityMajor:
+      *value = p.major;
+      break;
+    case cudaDevAttrComputeCapabilityMinor:
+      *value = p.minor;
+      break;
+    case cudaDevAttrMaxSharedMemoryPerMultiprocessor:
+      *value = int(p.sharedMemPerMultiprocessor);
+      break;
+    case cudaDevAttrMaxSharedMemoryPerBlockOptin:
+      *value = int(p.sharedMemPerBlockOptin);
+      break;
+  }
+  return cudaSuccess;
+}
+
+cudaError_t cudaDriverGetVersion(int* version) {  // 0 where there is no driver, and no error
+  *version = device().settings.n_devices == 0 ? 0 : 13000;
+  return cudaSuccess;
+}
+
+cudaError_t cudaRuntimeGetVersion(int* version) {
+  *version = 13000;
+  return cudaSuccess;
+}
+
+cudaError_t cudaGetLastError() {
+  return std::exchange(device().last_error, cudaSuccess);
+}
+cudaError_t cudaPeekAtLastError() {
+  return device().last_error;
+}
+
+const char* cudaGetErrorName(cudaError_t error) {
+  switch (error) {
+#define SIMT_NAME(name) \
+  case name:            \
+    return #name;
+    SIMT_NAME(cudaSuccess)
+    SIMT_NAME(cudaErrorInvalidValue)
+    SIMT_NAME(cudaErrorMemoryAllocation)
+    SIMT_NAME(cudaErrorInitializationError)
+    SIMT_NAME(cudaErrorInvalidConfiguration)
+    SIMT_NAME(cudaErrorInvalidMemcpyDirection)
+    SIMT_NAME(cudaErrorInsufficientDriver)
+    SIMT_NAME(cudaErrorNoDevice)
+    SIMT_NAME(cudaErrorInvalidDevice)
+    SIMT_NAME(cudaErrorInvalidResourceHandle)
+    SIMT_NAME(cudaErrorNotReady)
+    SIMT_NAME(cudaErrorIllegalAddress)
+    SIMT_NAME(cudaErrorLaunchOutOfResources)
+    SIMT_NAME(cudaErrorHostMemoryAlreadyRegistered)
+    SIMT_NAME(cudaErrorHostMemoryNotRegistered)
+    SIMT_NAME(cudaErrorLaunchFailure)
+    SIMT_NAME(cudaErrorNotSupported)
+    SIMT_NAME(cudaErrorStreamCaptureUnsupported)
+    SIMT_NAME(cudaErrorStreamCaptureInvalidated)
+    SIMT_NAME(cudaErrorGraphExecUpdateFailure)
+    SIMT_NAME(cudaErrorUnknown)
+#undef SIMT_NAME
+  }
+  return "unrecognized error code";
+}
+
+const char* cudaGetErrorString(cudaError_t error) {
+  return cudaGetErrorName(error);
+}

@@ -1,0 +1,66 @@
+// tests/simt/device.h — the state behind the runtime API: settings, faults, memory, the last error.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <mutex>
+#include <string>
+
+#include "tests/simt/runtime.h"
+#include "tests/simt/simt.h"
+
+namespace simt {
+
+enum class Room : uint8_t { device, pinned, registered };
+
+struct Allocation {
+  size_t bytes;
+  Room room;
+};
+
+class Memory {
+ public:
+  // nullptr: there is no more.
+  void* allocate(size_t bytes, Room room, size_t limit);
+  bool add_registered(void* memory, size_t bytes);
+  bool remove(void* memory, Room room);  // false: it is none of these
+  // What [p, p + bytes) lies in; nullptr: pageable memory of the host, or not wholly inside.
+  const Allocation* holder(const void* p, size_t bytes) const;
+  bool touches(const void* p, size_t bytes) const;  // part of it lies in an allocation
+  size_t device_bytes() const { return device_bytes_; }
+  size_t n_live() const { return allocations_.size(); }
+
+ private:
+  std::map<const unsigned char*, Allocation> allocations_;
+  size_t device_bytes_ = 0;
+};
+
+struct DeviceState {
+  std::recursive_mutex mutex;
+  DeviceSettings settings;
+  StreamMode stream_mode = StreamMode::eager;
+  int allocations_until_failure = 0, calls_until_loss = 0;  // 0: never
+  bool lost = false;
+  int call_depth = 0;  // functions of the API call each other
+  cudaError_t last_error = cudaSuccess;
+  cudaError_t kernel_error = cudaSuccess;  // of work done since somebody was told
+  Memory memory;
+};
+DeviceState& device();
+
+// Every function of the API: refuses when there is no device, remembers errors.
+template <class Body>
+cudaError_t api_call(const Body& body) {
+  DeviceState& d = device();
+  const std::lock_guard lock(d.mutex);
+  if (d.call_depth == 0 && d.calls_until_loss > 0 && --d.calls_until_loss == 0) d.lost = true;
+  ++d.call_depth;
+  const cudaError_t error = d.settings.n_devices == 0 ? cudaErrorInsufficientDriver
+                            : d.lost                  ? cudaErrorUnknown
+                                                      : body();
+  --d.call_depth;
+  if (error != cudaSuccess && error != cudaErrorNotReady) d.last_error = error;
+  return error;
+}
+
+}  // namespace simt
