@@ -11,6 +11,7 @@
 #include "engine/tools/bench.h"
 #include "engine/tools/bench_speculation.h"
 #include "engine/tools/bench_turns.h"
+#include "engine/tools/devices.h"
 
 namespace lm::cli {
 namespace {
@@ -59,11 +60,11 @@ std::string preview(const BenchPlan& plan, const BenchDevice& device) {
              human_bytes(plan.cost.bytes_per_token()), "; KV cache ", human_bytes(plan.kv_bytes),
              " for ", plan.max_seqs, " x ", plan.n_ctx, " tokens\n");
   if (limits.read_bytes_per_second == 0) return concat(text, "machine  ", device.name, "\n");
-  text += concat("machine  ", device.name, ", ", device.isa, ", ", device.n_threads,
-                 device.n_threads == 1 ? " thread" : " threads", ": reads ",
-                 fixed(limits.read_bytes_per_second / 1e9, 1), " GB/s, int8 ",
-                 fixed(limits.int8_ops_per_second / 1e9, 0), " Gop/s, f32 ",
-                 fixed(limits.f32_flops_per_second / 1e9, 0), " GFLOP/s\n");
+  text += concat("machine  ", device.name, ", ", device.isa);
+  if (device.n_threads > 0) {
+    text += concat(", ", device.n_threads, device.n_threads == 1 ? " thread" : " threads");
+  }
+  text += concat(": ", limits_text(limits), "\n");
   const char* separator = "at best  ";
   for (const BenchTest& test : plan.tests) {
     text += concat(separator, test.name(), " ", fixed(plan.best(test, limits), 1), " t/s");

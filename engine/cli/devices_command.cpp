@@ -8,6 +8,14 @@
 namespace lm::cli {
 namespace {
 
+// Limits of 0 where they can't be measured.
+DeviceLimits measured(const Registry& registry, const DeviceInfo& device) {
+  const Result<std::unique_ptr<Backend>> backend = registry.open(device.name, {});
+  if (!backend.ok()) return {};
+  const Result<DeviceLimits> limits = backend.value()->measure_limits();
+  return limits.ok() ? limits.value() : DeviceLimits{};
+}
+
 class DevicesCommand final : public Command {
  public:
   std::string_view name() const override { return "devices"; }
@@ -15,7 +23,9 @@ class DevicesCommand final : public Command {
 
   void declare(Options& options) override {
     options.flag("--json", json_,
-                 "[{\"name\", \"description\", \"memory_bytes\", \"usable\", \"reason\"}...]");
+                 "[{\"name\", \"description\", \"memory_bytes\", \"usable\", \"reason\", "
+                 "\"limits\": {\"read_gbps\", \"int8_gops\", \"f16_gflops\", \"f32_gflops\"}}...], "
+                 "limits measured now");
   }
 
   Result<ExitStatus> run(const Context& context) override {
@@ -23,14 +33,18 @@ class DevicesCommand final : public Command {
     std::string lines;
     for (const DeviceInfo& device : all_devices(context.registry)) {
       const bool usable = device.unavailable.empty();
+      const DeviceLimits limits = usable ? measured(context.registry, device) : DeviceLimits{};
       list.push_back({{"name", device.name},
                       {"description", device.description},
                       {"memory_bytes", device.memory_bytes},
                       {"usable", usable},
-                      {"reason", device.unavailable}});
+                      {"reason", device.unavailable},
+                      {"limits", limits_json(limits)}});
       lines += concat(printable(device.name), "\t", printable(device.description), ", ",
                       human_bytes(device.memory_bytes),
-                      usable ? "" : concat(": not usable, ", printable(device.unavailable)), "\n");
+                      usable ? concat(": ", limits_text(limits))
+                             : concat(": not usable, ", printable(device.unavailable)),
+                      "\n");
     }
     context.out.write(json_ ? dump_json(list) + "\n" : lines);
     return ExitStatus::ok;

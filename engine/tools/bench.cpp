@@ -8,6 +8,7 @@
 #include "engine/core/text.h"
 #include "engine/model/model.h"
 #include "engine/tools/bench_steps.h"
+#include "engine/tools/devices.h"
 
 namespace lm {
 namespace {
@@ -65,6 +66,7 @@ DeviceLimits better(const DeviceLimits& a, const DeviceLimits& b) {
   DeviceLimits best = a;
   best.read_bytes_per_second = std::max(a.read_bytes_per_second, b.read_bytes_per_second);
   best.int8_ops_per_second = std::max(a.int8_ops_per_second, b.int8_ops_per_second);
+  best.f16_flops_per_second = std::max(a.f16_flops_per_second, b.f16_flops_per_second);
   best.f32_flops_per_second = std::max(a.f32_flops_per_second, b.f32_flops_per_second);
   return best;
 }
@@ -244,10 +246,7 @@ Json bench_json(const BenchPlan& plan, const BenchDevice& device, const BenchRep
           {"threads", device.n_threads},
           {"device", device.name},
           {"isa", device.isa},
-          {"limits",
-           {{"read_gbps", known(limits.read_bytes_per_second / 1e9)},
-            {"int8_gops", known(limits.int8_ops_per_second / 1e9)},
-            {"f32_gflops", known(limits.f32_flops_per_second / 1e9)}}},
+          {"limits", limits_json(limits)},
           {"results", results},
           {"load_seconds", report.load_seconds},
           {"peak_rss_bytes", report.peak_rss}};

@@ -159,5 +159,8 @@ TEST_CASE("devices: the processor can always compute") {
   REQUIRE(cpu != list.end());
   CHECK((*cpu)["usable"] == true);
   CHECK((*cpu)["memory_bytes"].get<uint64_t>() > 0);
+  for (const char* limit : {"read_gbps", "int8_gops", "f32_gflops"}) {
+    CHECK((*cpu)["limits"][limit].get<double>() > 0);
+  }
   CHECK(out_of({"devices"}).find("cpu") != std::string::npos);
 }
