@@ -9,7 +9,7 @@
 
 namespace lm::cuda {
 
-// elementwise.cu
+// embed.cu, elementwise.cu, rope.cu
 void embed(const Context& context, Tensor table, Tensor ids, float scale, Tensor out);
 void rms_norm(const Context& context, const RmsNorm& op);
 void rope(const Context& context, const Rope& op, const StepView& step);
@@ -42,7 +42,7 @@ Status prepare_attention(const DeviceFacts& facts);
 size_t attention_scratch_bytes(const StepLimits& limits, const DeviceFacts& facts);
 void attention(const Context& context, const Attention& op, const StepView& step);
 
-// moe.cu
+// moe_route.cu, moe.cu
 void moe_route(const Context& context, const MoeRoute& op);
 size_t moe_scratch_bytes(const StepLimits& limits, const DeviceFacts& facts);
 void moe_ffn(const Context& context, const MoeFfn& op);

@@ -1,0 +1,43 @@
+// Which kernel attends: see attention.h.
+#include "backends/cuda/attention.h"
+#include "backends/cuda/ops.h"
+#include "engine/core/check.h"
+
+namespace lm::cuda {
+
+Status prepare_attention(const DeviceFacts&) {
+  return ok();
+}
+
+size_t attention_scratch_bytes(const StepLimits&, const DeviceFacts&) {
+  return 0;
+}
+
+void attention(const Context& context, const Attention& op, const StepView& step) {
+  const int64_t n = op.q.shape[1], n_heads = op.q.shape[2], n_kv_heads = op.k_cache.shape[1];
+  LM_CHECK(op.q.dtype == DType::f32 && op.out.dtype == DType::f32 && op.out.shape == op.q.shape);
+  LM_CHECK(n_kv_heads > 0 && n_heads % n_kv_heads == 0 && step.n_tokens == n);
+  check_caches(op.k_cache, op.v_cache, op.q.shape[3], step);
+  const AttentionParams params = {.q = f32(op.q),
+                                  .out = f32(op.out),
+                                  .q_stride = f32_stride(op.q),
+                                  .out_stride = f32_stride(op.out),
+                                  .k = view_of(op.k_cache),
+                                  .v = view_of(op.v_cache),
+                                  .positions = i32(step.positions),
+                                  .q_start = i32(step.q_start),
+                                  .kv_len = i32(step.kv_len),
+                                  .block_table = i32(step.block_table),
+                                  .table_stride = step.block_table.row_bytes / 4,
+                                  .sinks = op.sinks ? f32(op.sinks) : nullptr,
+                                  .scale = op.scale,
+                                  .softcap = op.softcap,
+                                  .window = op.window,
+                                  .n_tokens = int(n),
+                                  .n_seqs = step.n_seqs,
+                                  .n_heads = int(n_heads),
+                                  .group = int(n_heads / n_kv_heads)};
+  attention_any(context, params, op.k_cache.dtype);
+}
+
+}  // namespace lm::cuda

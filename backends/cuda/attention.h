@@ -1,0 +1,34 @@
+// backends/cuda/attention.h — what the kernels of attention share: the call as they see it, and
+// which kernel serves it. Keys are reduced in segments of 256 at absolute positions, each from
+// (-inf, 0, 0), and merged in order (online softmax, arXiv:1805.02867).
+#pragma once
+#include <cstdint>
+
+#include "backends/backend.h"
+#include "backends/cuda/context.h"
+#include "backends/cuda/kv_layout.cuh"
+
+namespace lm::cuda {
+
+inline constexpr int kSegment = 256;  // keys
+
+struct AttentionParams {
+  const float* q;
+  float* out;
+  int64_t q_stride, out_stride;  // floats between heads
+  KvCacheView k, v;
+  const int32_t *positions, *q_start, *kv_len, *block_table;
+  int64_t table_stride;  // entries between sequences
+  const float* sinks;    // or nullptr
+  float scale, softcap;
+  int window;
+  int n_tokens, n_seqs, n_heads, group;  // group: query heads that share a KV head
+};
+
+KvCacheView view_of(Tensor cache);
+void check_caches(Tensor k_cache, Tensor v_cache, int64_t head_dim, const StepView& step);
+
+// attention_any.cu: every type and shape, one row and head at a time.
+void attention_any(const Context& context, const AttentionParams& params, DType type);
+
+}  // namespace lm::cuda

@@ -1,0 +1,48 @@
+// backends/cuda/reduce.cuh — sums and maxima over the threads of a warp or a block, in an order
+// that the number of threads alone decides. Every thread of the group takes part and gets the
+// result.
+#pragma once
+#include <cuda_runtime.h>
+
+#include <cstdint>
+
+namespace lm::cuda {
+
+inline constexpr unsigned kAllLanes = 0xFFFFFFFFu;
+inline constexpr int kWarp = 32;
+
+__device__ inline float warp_sum(float x) {
+  for (int lanes = kWarp / 2; lanes > 0; lanes /= 2) x += __shfl_xor_sync(kAllLanes, x, lanes);
+  return x;
+}
+
+// NaN is ignored: who must keep it looks for it.
+__device__ inline float warp_max(float x) {
+  for (int lanes = kWarp / 2; lanes > 0; lanes /= 2) {
+    x = fmaxf(x, __shfl_xor_sync(kAllLanes, x, lanes));
+  }
+  return x;
+}
+
+// `parts` is shared memory of one float a warp; nobody may still be reading it. n_threads is a
+// multiple of 32.
+__device__ inline float block_sum(float x, float* parts, int thread, int n_threads) {
+  x = warp_sum(x);
+  if (n_threads == kWarp) return x;
+  if (thread % kWarp == 0) parts[thread / kWarp] = x;
+  __syncthreads();
+  float sum = 0;
+  for (int i = 0; i < n_threads / kWarp; ++i) sum += parts[i];
+  return sum;
+}
+
+__device__ inline float block_max(float x, float* parts, int thread, int n_threads) {
+  x = warp_max(x);
+  if (n_threads == kWarp) return x;
+  if (thread % kWarp == 0) parts[thread / kWarp] = x;
+  __syncthreads();
+  for (int i = 0; i < n_threads / kWarp; ++i) x = fmaxf(x, parts[i]);
+  return x;
+}
+
+}  // namespace lm::cuda
