@@ -2,6 +2,8 @@
 // every type. The formats are the quant room's (quant/decode_block.h), compiled for the device: bit
 // for bit what decode() makes of them. Only the code books are copies, made from the same codes.
 #pragma once
+#include <cuda_runtime.h>
+
 #include <cstddef>
 #include <cstdint>
 

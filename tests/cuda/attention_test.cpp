@@ -1,0 +1,326 @@
+// Attention over the paged cache, compared with the CPU backend's scalar table (whose own error f64
+// bounds: tests/cpu), and with itself: in other company, cut otherwise, on other blocks.
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+#include "tests/cpu/harness.h"
+#include "tests/cuda/on_device.h"
+#include "tests/cuda/rig.h"
+
+using namespace lm;
+using namespace lm::test;
+
+namespace {
+
+struct Setup {
+  int64_t n_heads = 4, n_kv_heads = 2, head_dim = 64;
+  int block_size = 16;
+  DType kv = DType::f16;
+  float softcap = 0;
+  int window = 0;
+  bool sinks = false;
+  float query_scale = 1;
+};
+
+std::string name_of(const Setup& s) {
+  return std::string(dtype_name(s.kv)) + " head_dim " + std::to_string(s.head_dim) + " heads " +
+         std::to_string(s.n_heads) + "/" + std::to_string(s.n_kv_heads) + " window " +
+         std::to_string(s.window) + " block " + std::to_string(s.block_size);
+}
+
+// Sequences with all their queries, keys and values.
+struct Data {
+  Data(const Setup& s, std::vector<int> lengths, uint64_t seed) : setup(s), kv_len(lengths) {
+    Random random(seed);
+    for (const int n : lengths) {
+      first_token.push_back(n_tokens);
+      n_tokens += n;
+      max_blocks = std::max(max_blocks, (n + s.block_size - 1) / s.block_size + 1);
+      n_blocks += (n + s.block_size - 1) / s.block_size;
+    }
+    q = random_floats(n_tokens * s.n_heads * s.head_dim, random, s.query_scale);
+    k = random_floats(n_tokens * s.n_kv_heads * s.head_dim, random);
+    v = random_floats(n_tokens * s.n_kv_heads * s.head_dim, random);
+    sinks = random_floats(s.n_heads, random);
+    n_blocks += 2;
+    std::vector<int32_t> order(static_cast<size_t>(n_blocks));
+    std::iota(order.begin(), order.end(), 0);
+    for (size_t i = order.size() - 1; i > 0; --i) std::swap(order[i], order[random.below(i + 1)]);
+    size_t next = 0;
+    for (const int n : lengths) {
+      for (int b = 0; b < max_blocks; ++b)
+        table.push_back(b * s.block_size < n ? order[next++] : -1);
+    }
+  }
+  float scale() const { return float(1 / std::sqrt(double(setup.head_dim))); }
+
+  Setup setup;
+  std::vector<int> kv_len, first_token;
+  int n_tokens = 0, max_blocks = 0, n_blocks = 0;
+  std::vector<int32_t> table;
+  std::vector<float> q, k, v, sinks;
+};
+
+// The same data in the caches of one backend.
+class Paged {
+ public:
+  Paged(Backend& backend, const Data& data) : backend_(backend), data_(data) {
+    const Setup& s = data.setup;
+    const std::array<int64_t, 4> shape = {data.n_blocks, s.n_kv_heads, s.block_size, s.head_dim};
+    k_ = std::make_unique<OnDevice>(backend, shape, s.kv);
+    v_ = std::make_unique<OnDevice>(backend, shape, s.kv);
+    std::vector<int32_t> slots;
+    for (size_t seq = 0; seq < data.kv_len.size(); ++seq) {
+      for (int p = 0; p < data.kv_len[seq]; ++p) {
+        const int32_t block = data.table[seq * size_t(data.max_blocks) + size_t(p / s.block_size)];
+        slots.push_back(block * s.block_size + p % s.block_size);
+      }
+    }
+    const int64_t n = data.n_tokens;
+    const OnDevice k(backend, {1, n, s.n_kv_heads, s.head_dim}, data.k),
+        v(backend, {1, n, s.n_kv_heads, s.head_dim}, data.v), ts(backend, {1, 1, 1, n}, slots);
+    StepView step;
+    step.n_tokens = int(n);
+    step.block_size = s.block_size;
+    step.slots = ts;
+    backend.kv_write({.k = k, .v = v, .k_cache = *k_, .v_cache = *v_}, step);
+  }
+
+  // Rows [kv_len - n, kv_len) of each sequence in one step, followed by `padding` rows, which
+  // become zeros.
+  std::vector<float> attend(const std::vector<int>& rows, const std::vector<int>& kv_len,
+                            int padding = 0) {
+    const Setup& s = data_.setup;
+    std::vector<float> queries;
+    std::vector<int32_t> positions, q_start = {0};
+    const int64_t width = s.n_heads * s.head_dim;
+    for (size_t seq = 0; seq < rows.size(); ++seq) {
+      for (int p = kv_len[seq] - rows[seq]; p < kv_len[seq]; ++p) {
+        positions.push_back(p);
+        const auto from = data_.q.begin() + (data_.first_token[seq] + p) * width;
+        queries.insert(queries.end(), from, from + width);
+      }
+      q_start.push_back(int32_t(positions.size()));
+    }
+    positions.resize(positions.size() + size_t(padding), 0);
+    const int64_t n = int64_t(positions.size()), n_seqs = int64_t(rows.size());
+    queries.resize(size_t(n * width), 1.0f);
+    const OnDevice tq(backend_, {1, n, s.n_heads, s.head_dim}, queries);
+    OnDevice out(backend_, {1, n, s.n_heads, s.head_dim});
+    const OnDevice tp(backend_, {1, 1, 1, n}, positions),
+        ts(backend_, {1, 1, 1, n_seqs + 1}, q_start);
+    const OnDevice tl(backend_, {1, 1, 1, n_seqs},
+                      std::vector<int32_t>(kv_len.begin(), kv_len.end()));
+    const OnDevice tt(backend_, {1, 1, n_seqs, data_.max_blocks}, data_.table);
+    const OnDevice sink(backend_, {1, 1, 1, s.n_heads}, data_.sinks);
+    const StepView step{.n_tokens = int(n),
+                        .n_seqs = int(n_seqs),
+                        .block_size = s.block_size,
+                        .token_ids = {},
+                        .positions = tp,
+                        .slots = {},
+                        .q_start = ts,
+                        .kv_len = tl,
+                        .block_table = tt};
+    backend_.attention({.q = tq,
+                        .k_cache = *k_,
+                        .v_cache = *v_,
+                        .out = out,
+                        .scale = data_.scale(),
+                        .softcap = s.softcap,
+                        .window = s.window,
+                        .sinks = s.sinks ? Tensor(sink) : Tensor{}},
+                       step);
+    REQUIRE(out.guards_intact());
+    std::vector<float> result = out.floats();
+    for (size_t i = size_t((n - padding) * width); i < result.size(); ++i) REQUIRE(result[i] == 0);
+    result.resize(size_t((n - padding) * width));
+    return result;
+  }
+  std::vector<float> attend(const std::vector<int>& rows, int padding = 0) {
+    return attend(rows, data_.kv_len, padding);
+  }
+
+ private:
+  Backend& backend_;
+  const Data& data_;
+  std::unique_ptr<OnDevice> k_, v_;
+};
+
+double largest(const std::vector<float>& x) {
+  double m = 0;
+  for (const float a : x) m = std::max(m, std::abs(double(a)));
+  return m;
+}
+
+// How far the output of one row and head may be from the CPU's. A score is a sum of head_dim
+// products of a query and a key; rounding queries to halves (2^-11) and, on the CPU, to 16-bit
+// integers, changes it by that much of Σ|q k|. A change of all scores by e changes each weight by
+// at most 2e relatively; weights as halves add 2^-11 each; the sums of f32 round n times.
+double bound_of(const Data& d, size_t seq, int position, int64_t head, double largest_value) {
+  const Setup& s = d.setup;
+  const int64_t kv_head = head / (s.n_heads / s.n_kv_heads);
+  const float* query =
+      d.q.data() + ((d.first_token[seq] + position) * s.n_heads + head) * s.head_dim;
+  const int begin = s.window > 0 ? std::max(0, position - s.window + 1) : 0;
+  double most = 0;
+  for (int p = begin; p <= position; ++p) {
+    const float* key =
+        d.k.data() + ((d.first_token[seq] + p) * s.n_kv_heads + kv_head) * s.head_dim;
+    double size = 0;
+    for (int64_t i = 0; i < s.head_dim; ++i) size += std::abs(double(query[i]) * key[i]);
+    most = std::max(most, size);
+  }
+  const double half = s.kv == DType::f32 ? 0 : 1.0 / 2048;
+  const double sixteen = s.kv == DType::q8_0 ? 1.0 / 8192 : 0;  // largest / 65534, and some more
+  const double rounding = double(s.head_dim + 8) * kRounding;
+  const double score =
+      (half + sixteen + 2 * rounding) * most * double(d.scale()) + 1e-6 * s.softcap;
+  return (2 * score + 2 * half + 2 * double(position - begin + 40) * kRounding) * largest_value;
+}
+
+void check_like_cpu(Backend& cuda, const Data& data, const std::vector<int>& rows) {
+  const auto cpu = open_cpu("scalar", 1);
+  StepLimits limits = test_limits();
+  limits.n_heads = 16;
+  limits.head_dim = 256;
+  limits.max_tokens = 2000;
+  require_ok(cpu->reserve(limits));
+  Paged reference(*cpu, data), paged(cuda, data);
+  const std::vector<float> expected = reference.attend(rows, 2);
+  const double largest_value = largest(data.v);
+  for_each_schedule([&] {
+    const std::vector<float> got = paged.attend(rows, 2);
+    size_t at = 0;
+    for (size_t seq = 0; seq < rows.size(); ++seq) {
+      for (int p = data.kv_len[seq] - rows[seq]; p < data.kv_len[seq]; ++p) {
+        for (int64_t head = 0; head < data.setup.n_heads; ++head) {
+          const double bound = bound_of(data, seq, p, head, largest_value);
+          for (int64_t d = 0; d < data.setup.head_dim; ++d, ++at) {
+            REQUIRE(std::abs(double(got[at]) - double(expected[at])) <= bound);
+          }
+        }
+      }
+    }
+  });
+}
+
+std::unique_ptr<Backend> ready(std::unique_ptr<Backend> backend) {
+  if (backend == nullptr) return backend;
+  StepLimits limits = test_limits();
+  limits.n_heads = 16;
+  limits.head_dim = 256;
+  require_ok(backend->reserve(limits));
+  return backend;
+}
+#define LM_READY_CUDA(variable)                                 \
+  const std::unique_ptr<Backend> variable = ready(open_cuda()); \
+  if (variable == nullptr) LM_SKIP("no CUDA device")
+
+}  // namespace
+
+TEST_CASE("cuda attention: caches, groups, windows, sinks and caps, like the CPU's") {
+  LM_READY_CUDA(cuda);
+  const Setup setups[] = {
+      {.kv = DType::f32},
+      {.n_heads = 3, .n_kv_heads = 1, .head_dim = 6, .block_size = 5, .kv = DType::f32},
+      {.head_dim = 34},
+      {.n_heads = 6, .n_kv_heads = 2},
+      {.kv = DType::q8_0},
+      {.block_size = 32, .softcap = 5},
+      {.block_size = 32, .window = 37},
+      {.head_dim = 80, .window = 270, .sinks = true},
+      {.n_heads = 3, .n_kv_heads = 1, .block_size = 24, .kv = DType::q8_0, .sinks = true},
+  };
+  for (const Setup& s : setups) {
+    INFO(name_of(s));
+    check_like_cpu(*cuda, Data(s, {1, 530, 20, 257}, 131), {1, 3, 0, 1});
+  }
+}
+
+// Each group with some size of head, in each type: what a kernel carries at once, and its tails.
+TEST_CASE("cuda attention: every group and head size, like the CPU's") {
+  LM_READY_CUDA(cuda);
+  const int64_t head_dims[] = {64, 80, 96, 128, 256};
+  const DType types[] = {DType::f16, DType::q8_0};
+  for (int64_t group = 1; group <= 9; ++group) {
+    for (size_t type = 0; type < 2; ++type) {
+      Setup s{.n_heads = group, .n_kv_heads = 1, .block_size = 32, .kv = types[type]};
+      s.head_dim = head_dims[size_t(group + 2 * int64_t(type)) % 5];
+      if (s.kv == DType::q8_0 && s.head_dim == 80) s.head_dim = 160;
+      s.window = group % 3 == 0 ? 100 : 0;
+      s.sinks = group % 2 == 0;
+      INFO(name_of(s));
+      check_like_cpu(*cuda, Data(s, {290, 17}, 135), {2, 5});
+    }
+  }
+}
+
+TEST_CASE("cuda attention: prompts and decoding rows in one step, like the CPU's") {
+  LM_READY_CUDA(cuda);
+  const Setup setups[] = {
+      {.n_heads = 8, .block_size = 32},
+      {.n_heads = 3, .n_kv_heads = 1, .head_dim = 128, .window = 50, .sinks = true},
+      {.n_heads = 2, .n_kv_heads = 2, .head_dim = 96, .kv = DType::q8_0, .softcap = 8},
+  };
+  for (const Setup& s : setups) {
+    INFO(name_of(s));
+    check_like_cpu(*cuda, Data(s, {150, 40, 33, 270}, 136), {70, 1, 33, 2});
+  }
+}
+
+// Scores so far apart that one key takes all the weight.
+TEST_CASE("cuda attention: large scores, like the CPU's") {
+  LM_READY_CUDA(cuda);
+  for (const DType type : {DType::f16, DType::q8_0}) {
+    const Setup s{.kv = type, .query_scale = 60};
+    check_like_cpu(*cuda, Data(s, {300, 40}, 137), {3, 40});
+  }
+}
+
+TEST_CASE("cuda attention: a row's bits depend on neither company, draft rows nor blocks") {
+  LM_READY_CUDA(cuda);
+  const Setup setups[] = {
+      {.n_heads = 8, .n_kv_heads = 2, .block_size = 32},
+      {.n_heads = 5, .n_kv_heads = 1, .head_dim = 128, .window = 300},
+      {.n_heads = 6, .n_kv_heads = 2, .head_dim = 96, .kv = DType::q8_0},
+      {.head_dim = 80, .kv = DType::f32, .sinks = true},
+  };
+  for (const Setup& s : setups) {
+    INFO(name_of(s));
+    const Data data(s, {600, 40}, 132);
+    Setup other_blocks = s;
+    other_blocks.block_size = 64;
+    const Data elsewhere(other_blocks, {600, 40}, 132);
+    Paged paged(*cuda, data), moved(*cuda, elsewhere);
+    for_each_schedule([&] {
+      const std::vector<float> all = paged.attend({8, 5});
+      REQUIRE(same_bits(all, moved.attend({8, 5})));
+      const size_t width = size_t(s.n_heads * s.head_dim);
+      const auto same = [&](const std::vector<float>& part, size_t row_of_part, size_t row_of_all) {
+        return std::memcmp(part.data() + row_of_part * width, all.data() + row_of_all * width,
+                           width * 4) == 0;
+      };
+      const std::vector<float> last = paged.attend({1, 1}), alone = paged.attend({1, 0});
+      REQUIRE(same(last, 0, 7));
+      REQUIRE(same(last, 1, 12));
+      REQUIRE(same(alone, 0, 7));
+      // As rows that are decoded one after the other, and two together.
+      for (int row = 0; row < 8; row += 3) {
+        REQUIRE(same(paged.attend({1, 0}, {600 - 7 + row, 40}), 0, size_t(row)));
+      }
+      REQUIRE(same(paged.attend({2, 0}, {600 - 3, 40}), 0, 3));
+    });
+  }
+}
+
+TEST_CASE("cuda attention: blocks that a window has freed are not touched") {
+  LM_READY_CUDA(cuda);
+  Data data({.window = 20}, {400}, 133);
+  Paged paged(*cuda, data);
+  const std::vector<float> before = paged.attend({2}), prompt = paged.attend({40});
+  for (int b = 0; b < (399 - 20 - 40) / data.setup.block_size; ++b) data.table[size_t(b)] = -1;
+  REQUIRE(same_bits(before, paged.attend({2})));
+  REQUIRE(same_bits(prompt, paged.attend({40})));
+}
