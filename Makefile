@@ -31,7 +31,7 @@ lint:            ## include directions, exported symbols, formatting, clang-tidy
 	scripts/lint
 
 format:          ## clang-format everything
-	git ls-files '*.h' '*.cpp' | xargs clang-format -i
+	git ls-files '*.h' '*.cpp' '*.cu' '*.cuh' | xargs clang-format -i
 
 install:         ## install what is built: make install PREFIX=/usr/local DESTDIR=
 	@test -x build/llm || { echo "make install: expected build/llm, found none; make build makes it" >&2; exit 1; }

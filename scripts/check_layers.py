@@ -19,7 +19,7 @@ BACKENDS = {"cpu": "backends/cpu", "cuda": "backends/cuda", "vulkan": "backends/
 HOME = {
     "httplib.h": "net", "openssl/": "net", "CLI/": "cli", "histedit.h": "cli",
     "utf8proc.h": "chat", "pcre2.h": "text",
-    "nlohmann/": "core", "xxhash.h": "core", "cuda_runtime.h": "cuda", "vulkan/": "vulkan",
+    "nlohmann/": "core", "xxhash.h": "core", "cuda_": "cuda", "vulkan/": "vulkan",
     "immintrin.h": "cpu", "x86intrin.h": "cpu",
 }
 SOURCES = {".h", ".cpp", ".cu", ".cuh"}
