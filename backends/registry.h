@@ -18,6 +18,7 @@ struct BackendOptions {
   std::string isa;    // CPU instruction set to force; empty: the best
   // Of several backends that never compute at once: their threads, in place of n_threads own ones.
   std::shared_ptr<ThreadPool> threads{};
+  bool record_steps = true;  // a device that can record a step and replay it may do so
 };
 
 struct DeviceInfo {
@@ -25,6 +26,7 @@ struct DeviceInfo {
   std::string description;  // the processor's or the card's own name
   uint64_t memory_bytes = 0;
   std::string unavailable;  // why it can't be used; empty when it can
+  bool present = true;      // false: there is nothing here that anybody would expect to be used
 };
 
 struct BackendEntry {

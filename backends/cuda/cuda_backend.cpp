@@ -31,8 +31,8 @@ size_t round_up(size_t bytes) {
 
 class CudaBackend final : public Backend {
  public:
-  CudaBackend(DeviceFacts facts, cudaStream_t stream)
-      : facts_(std::move(facts)), stream_(stream), recorded_(stream) {}
+  CudaBackend(DeviceFacts facts, cudaStream_t stream, bool record_steps)
+      : facts_(std::move(facts)), stream_(stream), recorded_(stream, record_steps) {}
   ~CudaBackend() override { cudaStreamDestroy(stream_); }
 
   std::string_view name() const override { return facts_.name; }
@@ -52,6 +52,7 @@ class CudaBackend final : public Backend {
   void upload(Tensor dst, std::span<const std::byte> bytes) override {
     LM_CHECK(dst.layout == 0 && dst.offset + bytes.size() <= dst.buffer->bytes());
     if (bytes.empty()) return;
+    context().note(cudaSetDevice(facts_.index));
     // The runtime has taken the bytes of pageable memory when this returns.
     context().note(
         cudaMemcpyAsync(dst.data(), bytes.data(), bytes.size(), cudaMemcpyHostToDevice, stream_));
@@ -59,6 +60,7 @@ class CudaBackend final : public Backend {
   void download(std::span<std::byte> dst, Tensor src) override {
     LM_CHECK(src.layout == 0 && src.offset + dst.size() <= src.buffer->bytes());
     if (dst.empty()) return;
+    context().note(cudaSetDevice(facts_.index));
     context().note(
         cudaMemcpyAsync(dst.data(), src.data(), dst.size(), cudaMemcpyDeviceToHost, stream_));
     context().note(cudaStreamSynchronize(stream_));
@@ -104,7 +106,10 @@ class CudaBackend final : public Backend {
     return cuda::measure_limits(context(), *this);
   }
 
-  void run(StepKey key, Body body, void* self) override { recorded_.run(key, body, self); }
+  void run(StepKey key, Body body, void* self) override {
+    context().note(cudaSetDevice(facts_.index));
+    recorded_.run(key, body, self);
+  }
 
  private:
   // The runtime's current device is the calling thread's: a step may run on another thread than
@@ -143,11 +148,12 @@ Status CudaBackend::reserve(const StepLimits& limits) {
   return ok();
 }
 
-Result<std::unique_ptr<Backend>> open(std::string_view device, const BackendOptions&) {
+Result<std::unique_ptr<Backend>> open(std::string_view device, const BackendOptions& options) {
   DeviceFacts facts = LM_TRY(open_device(device));
   cudaStream_t stream = nullptr;
   LM_TRY(check(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "making a stream"));
-  return std::unique_ptr<Backend>(std::make_unique<CudaBackend>(std::move(facts), stream));
+  return std::unique_ptr<Backend>(
+      std::make_unique<CudaBackend>(std::move(facts), stream, options.record_steps));
 }
 
 }  // namespace

@@ -20,13 +20,20 @@ std::string version_text(int version) {
   return concat(version / 1000, ".", version % 1000 / 10);
 }
 
+bool has_driver() {
+  int driver = 0;
+  cudaDriverGetVersion(&driver);
+  cudaGetLastError();
+  return driver > 0;
+}
+
 // Why there is no device at all.
 std::string no_device_reason(cudaError_t code) {
+  if (!has_driver()) return "no NVIDIA driver is installed";
   int driver = 0, runtime = 0;
   cudaDriverGetVersion(&driver);
   cudaRuntimeGetVersion(&runtime);
   cudaGetLastError();
-  if (driver == 0) return "no NVIDIA driver is installed";
   if (code == cudaErrorInsufficientDriver) {
     return concat("the NVIDIA driver offers CUDA ", version_text(driver), ", expected at least ",
                   version_text(runtime / 1000 * 1000));
@@ -83,7 +90,8 @@ std::vector<DeviceInfo> devices() {
   if (code != cudaSuccess || n == 0) {
     return {{.name = device_name(0),
              .description = "NVIDIA device",
-             .unavailable = code != cudaSuccess ? no_device_reason(code) : "none is installed"}};
+             .unavailable = code != cudaSuccess ? no_device_reason(code) : "none is installed",
+             .present = has_driver()}};
   }
   std::vector<DeviceInfo> found;
   for (int i = 0; i < n; ++i) found.push_back(describe(i));

@@ -13,12 +13,12 @@ namespace lm::cuda {
 
 class RecordedSteps {
  public:
-  explicit RecordedSteps(cudaStream_t stream) : stream_(stream) {}
+  // `enabled` false: every step is enqueued call by call.
+  RecordedSteps(cudaStream_t stream, bool enabled) : stream_(stream), enabled_(enabled) {}
   RecordedSteps(const RecordedSteps&) = delete;
   RecordedSteps& operator=(const RecordedSteps&) = delete;
   ~RecordedSteps() { forget(); }
 
-  void set_enabled(bool enabled) { enabled_ = enabled; }
   // Enqueues body(self), or the graph that it became.
   void run(StepKey key, Backend::Body body, void* self);
   void forget();  // everything recorded
@@ -35,7 +35,7 @@ class RecordedSteps {
   cudaGraphExec_t record(Backend::Body body, void* self);
 
   cudaStream_t stream_;
-  bool enabled_ = true;
+  bool enabled_;
   uint64_t n_runs_ = 0;
   std::vector<Step> steps_;
 };

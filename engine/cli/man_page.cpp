@@ -178,6 +178,10 @@ the instruction set to use, one of those that
 .B llm \-\-version
 lists, in place of the fastest
 .TP
+.B LLM_CUDA_GRAPHS
+.B off
+runs every step on an NVIDIA device call by call, in place of recording it
+.TP
 .B NO_COLOR
 when it is not empty, no colours or cursor control
 .TP

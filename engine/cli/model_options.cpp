@@ -10,6 +10,26 @@ namespace {
 
 constexpr int kMaxThreads = 1024;
 
+// $LLM_CUDA_GRAPHS: for who suspects a recorded step.
+Result<bool> wants_graphs() {
+  const char* variable = std::getenv("LLM_CUDA_GRAPHS");
+  const std::string_view word = variable != nullptr ? variable : "on";
+  if (word == "on" || word == "off") return word == "on";
+  return Error{ErrorCode::bad_request,
+               concat("expected on or off in LLM_CUDA_GRAPHS, found \"", printable(word), "\"")};
+}
+
+// The CPU computes where something faster is present: that changes what the user gets.
+void warn_slower_device(const Registry& registry, const Instance& instance) {
+  if (instance.backend().name() != "cpu") return;
+  for (const BackendEntry& entry : registry.entries()) {
+    for (const DeviceInfo& device : entry.devices()) {
+      if (device.unavailable.empty() || !device.present) continue;
+      warn(concat("the CPU computes: ", device.name, " can't be used: ", device.unavailable));
+    }
+  }
+}
+
 }  // namespace
 
 void declare_kv_type(Options& options, DType& target) {
@@ -73,6 +93,7 @@ Result<InstanceOptions> ModelOptions::instance_options() const {
   options.kv_budget = uint64_t(kv_mebibytes) << 20;
   options.backend.n_threads = n_threads;
   if (const char* isa = std::getenv("LLM_CPU")) options.backend.isa = isa;
+  options.backend.record_steps = LM_TRY(wants_graphs());
   return options;
 }
 
@@ -86,6 +107,8 @@ Result<std::unique_ptr<Instance>> open_instance(const Context& context, Instance
   options.load_progress = [&bar](uint64_t done, uint64_t total) { bar.update(done, total); };
   Result<std::unique_ptr<Instance>> instance = Instance::open(context.registry, options);
   if (instance.ok()) {
+    if (show_progress && options.device == "auto")
+      warn_slower_device(context.registry, *instance.value());
     if (show_progress && instance.value()->weights_in_file()) warn_weights_in_file();
     return instance;
   }
