@@ -7,13 +7,6 @@ using namespace lm::test;
 
 namespace {
 
-Finished with_env(std::vector<std::string> args, std::vector<std::string> env) {
-  Setup setup;
-  setup.args = std::move(args);
-  setup.env = std::move(env);
-  return run_llm(std::move(setup));
-}
-
 void check_usage_error(std::vector<std::string> args) {
   std::string shown;
   for (const std::string& arg : args) shown += arg + " ";

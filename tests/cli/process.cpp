@@ -357,6 +357,13 @@ Finished run_llm(std::vector<std::string> args, Stream in) {
   return run_llm(std::move(setup));
 }
 
+Finished with_env(std::vector<std::string> args, std::vector<std::string> env) {
+  Setup setup;
+  setup.args = std::move(args);
+  setup.env = std::move(env);
+  return run_llm(std::move(setup));
+}
+
 bool is_one_error(const Finished& finished) {
   const std::string& err = finished.err;
   const auto lines = std::count(err.begin(), err.end(), '\n');

@@ -90,6 +90,8 @@ class Process {
 
 Finished run_llm(Setup setup);
 Finished run_llm(std::vector<std::string> args, Stream in = Stream::null());
+// `env` as NAME=VALUE.
+Finished with_env(std::vector<std::string> args, std::vector<std::string> env);
 
 // One line "llm: ..." and at most a second, indented one; nothing that could drive a terminal.
 bool is_one_error(const Finished& finished);

@@ -11,13 +11,6 @@ using namespace std::string_view_literals;
 
 namespace {
 
-Finished with_env(std::vector<std::string> args, std::vector<std::string> env) {
-  Setup setup;
-  setup.args = std::move(args);
-  setup.env = std::move(env);
-  return run_llm(std::move(setup));
-}
-
 // The answer to one prompt as --json has it.
 Json answer(std::vector<std::string> args, std::vector<std::string> env) {
   args.insert(args.end(), {"-p", "One day", "--json"});

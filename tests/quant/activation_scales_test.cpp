@@ -8,11 +8,13 @@
 
 #include "quant/decode.h"
 #include "quant/error_feedback.h"
-#include "tests/support/support.h"
+#include "tests/quant/known_hessian.h"
 
 namespace lm {
 namespace {
 
+using test::hessian_of;
+using test::normal_rows;
 using test::Random;
 using test::require_ok;
 
@@ -23,20 +25,6 @@ std::vector<float> outlier_rows(int64_t n, int64_t k, uint64_t seed) {
   for (int64_t i = 0; i < n * k; ++i)
     rows[size_t(i)] = random.normal() * (i % k % 37 == 5 ? 20.0f : 1.0f);
   return rows;
-}
-
-std::vector<float> normal_rows(int64_t n, int64_t k, uint64_t seed) {
-  Random random(seed);
-  std::vector<float> rows(size_t(n * k));
-  for (float& v : rows) v = random.normal();
-  return rows;
-}
-
-Hessian hessian_of(std::span<const float> rows, int64_t k, ThreadPool& pool) {
-  Hessian hessian = require_ok(Hessian::create(k));
-  hessian.add(rows, int64_t(rows.size()) / k, pool);
-  require_ok(hessian.finish());
-  return hessian;
 }
 
 // Of blocks of W · s under H / s s^T, measured as the outputs of actual rows: Σ |x Q / s - x W|².

@@ -8,11 +8,13 @@
 
 #include "quant/decode.h"
 #include "quant/half.h"
-#include "tests/support/support.h"
+#include "tests/quant/known_hessian.h"
 
 namespace lm {
 namespace {
 
+using test::hessian_of;
+using test::normal_rows;
 using test::Random;
 using test::require_ok;
 
@@ -34,20 +36,6 @@ std::vector<float> correlated_rows(int64_t n, int64_t k, uint64_t seed) {
     }
   }
   return rows;
-}
-
-std::vector<float> normal_rows(int64_t n, int64_t k, uint64_t seed) {
-  Random random(seed);
-  std::vector<float> rows(size_t(n * k));
-  for (float& v : rows) v = random.normal();
-  return rows;
-}
-
-Hessian hessian_of(std::span<const float> rows, int64_t k, ThreadPool& pool) {
-  Hessian hessian = require_ok(Hessian::create(k));
-  hessian.add(rows, int64_t(rows.size()) / k, pool);
-  require_ok(hessian.finish());
-  return hessian;
 }
 
 Square square_of(const Hessian& hessian) {
