@@ -1,0 +1,114 @@
+#!/usr/bin/env bash
+# What only an NVIDIA device can show, in one run of a few minutes: operations and whole models against references,
+# recorded steps against plain ones, the same tokens run after run, memory errors and races, and speed against the
+# device's own limits as one table.
+# usage: scripts/device_test.sh [--build FOLDER] [--out FOLDER] [--quick] [--only CHECK,...]
+#   --build  a folder that has llm and tests/test_cuda_device already; otherwise build-device is made for the device's
+#            architecture
+#   --out    where JSON and logs go (default: FOLDER/device_test)
+#   --quick  the 1B shape only
+#   --only   some of: ops graphs repeat memcheck racecheck bench
+# Status: 0 when every check that ran has passed. A check that can't run says so and why.
+set -u
+cd "$(dirname "$0")/.."
+build='' out='' quick=0 only=all
+while [ $# -gt 0 ]; do
+  case $1 in
+    --build) build=$2; shift 2 ;;
+    --out) out=$2; shift 2 ;;
+    --quick) quick=1; shift ;;
+    --only) only=$2; shift 2 ;;
+    *) echo "device_test: expected --build, --out, --quick or --only, found \"$1\"" >&2; exit 2 ;;
+  esac
+done
+failed=0 skipped=0 passed=0
+wanted() { [ "$only" = all ] || [[ ",$only," == *",$1,"* ]]; }
+pass() { passed=$((passed + 1)); echo "passed   $1"; }
+fail() { failed=$((failed + 1)); echo "FAILED   $1: $2"; }
+skip() { skipped=$((skipped + 1)); echo "not run  $1: $2"; }
+
+checks=(ops graphs repeat memcheck racecheck bench)
+skip_all() {
+  for check in "${checks[@]}"; do wanted "$check" && skip "$check" "$1"; done
+  echo "$passed passed, $failed failed, $skipped not run"
+  exit 0
+}
+
+if ! nvidia-smi -L >/dev/null 2>&1; then skip_all "no NVIDIA device or driver on this machine"; fi
+nvidia-smi --query-gpu=name,driver_version,compute_cap --format=csv,noheader
+if [ -z "$build" ]; then
+  command -v nvcc >/dev/null || [ -x /usr/local/cuda/bin/nvcc ] || skip_all "no nvcc to build for the device"
+  build=build-device
+  cmake -S . -B "$build" -G Ninja -DCMAKE_BUILD_TYPE=Release -DCMAKE_CUDA_ARCHITECTURES=native >/dev/null &&
+    cmake --build "$build" --target llm test_cuda_device write_tiny_model || { echo "device_test: the build failed" >&2; exit 1; }
+fi
+llm=$build/llm tests=$build/tests/test_cuda_device
+out=${out:-$build/device_test}
+mkdir -p "$out"
+reason=$("$llm" devices | sed -n 's/^cuda:0.*not usable, //p')
+if [ -n "$reason" ]; then skip_all "$reason"; fi
+
+model=$out/tiny.gguf
+"$build/tests/write_tiny_model" "$model" >/dev/null 2>&1
+answer() { "$llm" -m "$model" --raw --device cuda -q -p "Once upon a time" -n 100 --seed "$1" --draft off; }
+
+if wanted ops; then
+  if "$tests" >"$out/ops.log" 2>&1; then
+    pass "ops: $(grep -E '^[0-9]+ passed' "$out/ops.log")"
+  else
+    fail ops "see $out/ops.log"
+    grep -E 'TEST CASE|ERROR' "$out/ops.log" | head -n 20
+  fi
+fi
+if wanted graphs; then
+  if [ "$(answer 7)" = "$(LLM_CUDA_GRAPHS=off answer 7)" ]; then pass graphs; else fail graphs "recorded steps give other tokens"; fi
+fi
+if wanted repeat; then
+  first=$(answer 8)
+  same=1
+  for _ in 1 2 3; do [ "$(answer 8)" = "$first" ] || same=0; done
+  if [ $same = 1 ]; then pass repeat; else fail repeat "the same seed gave other tokens"; fi
+fi
+for tool in memcheck racecheck; do
+  wanted $tool || continue
+  if ! command -v compute-sanitizer >/dev/null; then skip $tool "no compute-sanitizer"; continue; fi
+  if compute-sanitizer --tool $tool --error-exitcode 9 "$tests" -tce='*every format*,*every family*' >"$out/$tool.log" 2>&1; then
+    pass "$tool: $(grep -E 'ERROR SUMMARY|RACECHECK SUMMARY' "$out/$tool.log" | tail -n 1)"
+  else
+    fail $tool "see $out/$tool.log"
+    grep -m 5 '=========' "$out/$tool.log"
+  fi
+done
+
+# One line a test: tokens a second, and as a fraction of what the device's limits allow.
+bench() {
+  local shape=$1 type=$2
+  shift 2
+  local json=$out/bench-$shape-$type.json
+  if "$llm" bench --shape "$shape" --type "$type" --device cuda -r 3 --json "$@" >"$json" 2>"$json.err"; then
+    python3 - "$json" <<'PYTHON'
+import json, sys
+run = json.load(open(sys.argv[1]))
+for r in run["results"]:
+    speed = r["tokens_per_second"]["median"]
+    share = r["fraction_of_limit"]
+    print(f'{run["model"]:14} {run["type"]:8} {r["test"]:14} {speed:10.1f} t/s {100 * share if share else 0:6.1f} %')
+PYTHON
+  else
+    fail "bench $shape $type" "$(head -n 1 "$json.err")"
+  fi
+}
+if wanted bench; then
+  "$llm" devices
+  shapes=(llama3.2-1b)
+  [ $quick = 1 ] || shapes+=(llama3-8b qwen3-8b)
+  for shape in "${shapes[@]}"; do
+    for type in q4_0 q4_K_M i4g128 q8_0 f16; do
+      bench "$shape" $type -p 512,2048 -n 64 -b 1,2,4,8,16
+    done
+    bench "$shape" q4_0 -p 0 -n 32 -d 4096,32768
+  done
+  pass bench
+fi
+echo "$passed passed, $failed failed, $skipped not run"
+[ $failed -eq 0 ]
