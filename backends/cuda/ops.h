@@ -31,10 +31,11 @@ void norm_linears(const Context& context, const RmsNorm& norm, std::span<const L
 void norm_glu(const Context& context, const RmsNorm& norm, const Linear& gate, const Linear& up,
               const Glu& glu);
 
-// gemm.cu: any weight, any number of rows, by tensor cores.
+// gemm.cu: any weights of one x, any number of rows, by tensor cores (f16, f32 sums). Matrices that
+// are given together share what is made of x and a launch.
 Status prepare_gemm(const DeviceFacts& facts);
 size_t gemm_scratch_bytes(const StepLimits& limits, const DeviceFacts& facts);
-void gemm(const Context& context, const Linear& op);
+void gemm(const Context& context, std::span<const Linear> ops);
 
 // kv_write.cu, attention.cu
 void kv_write(const Context& context, const KvWrite& op, const StepView& step);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <span>
 
 #include "quant/decode.h"
 #include "quant/encode.h"
@@ -45,47 +46,66 @@ Guarded::Guarded(Backend& backend, std::array<int64_t, 4> shape, DType dtype)
   const size_t bytes = 2 * kGuard + size_t(tensor_.rows() * tensor_.row_bytes);
   buffer_ = require_ok(backend.alloc(bytes));
   tensor_.buffer = buffer_.get();
-  std::fill_n(buffer_->base(), bytes, kGuardByte);
+  backend.upload(whole(), std::vector<std::byte>(bytes, kGuardByte));
 }
 
 Guarded::Guarded(Backend& backend, std::array<int64_t, 4> shape, const std::vector<float>& values)
     : Guarded(backend, shape) {
   REQUIRE(int64_t(values.size()) == tensor_.rows() * tensor_.cols());
+  std::vector<std::byte> image = bytes();
   for (int64_t row = 0; row < tensor_.rows(); ++row) {
-    std::memcpy(tensor_.data() + row * tensor_.row_bytes, values.data() + row * tensor_.cols(),
-                row_bytes_);
+    std::memcpy(image.data() + kGuard + row * tensor_.row_bytes,
+                values.data() + row * tensor_.cols(), row_bytes_);
   }
+  backend.upload(whole(), image);
 }
 
 Guarded::Guarded(Backend& backend, std::array<int64_t, 4> shape, const std::vector<int32_t>& values)
     : Guarded(backend, shape, DType::i32) {
   REQUIRE(int64_t(values.size()) == tensor_.rows() * tensor_.cols());
-  std::memcpy(tensor_.data(), values.data(), values.size() * 4);
+  backend.upload(tensor_, std::as_bytes(std::span(values)));
+}
+
+Tensor Guarded::whole() const {
+  Tensor all;
+  all.buffer = buffer_.get();
+  all.dtype = DType::i8;
+  all.shape = {1, 1, 1, int64_t(buffer_->bytes())};
+  all.row_bytes = int64_t(buffer_->bytes());
+  return all;
+}
+
+std::vector<std::byte> Guarded::bytes() const {
+  std::vector<std::byte> image(buffer_->bytes());
+  tensor_.room().download(image, whole());
+  return image;
 }
 
 std::vector<float> Guarded::floats() const {
+  const std::vector<std::byte> image = bytes();
   std::vector<float> values(size_t(tensor_.rows() * tensor_.cols()));
   for (int64_t row = 0; row < tensor_.rows(); ++row) {
-    std::memcpy(values.data() + row * tensor_.cols(), tensor_.data() + row * tensor_.row_bytes,
-                row_bytes_);
+    std::memcpy(values.data() + row * tensor_.cols(),
+                image.data() + kGuard + row * tensor_.row_bytes, row_bytes_);
   }
   return values;
 }
 
 std::vector<int32_t> Guarded::ints() const {
   std::vector<int32_t> values(size_t(tensor_.rows() * tensor_.cols()));
-  std::memcpy(values.data(), tensor_.data(), values.size() * 4);
+  tensor_.room().download(std::as_writable_bytes(std::span(values)), tensor_);
   return values;
 }
 
 bool Guarded::guards_intact() const {
-  const auto intact = [](const std::byte* p, size_t n) {
-    return std::all_of(p, p + n, [](std::byte b) { return b == kGuardByte; });
+  const std::vector<std::byte> image = bytes();
+  const auto intact = [&](size_t first, size_t n) {
+    const auto from = image.begin() + ptrdiff_t(first);
+    return std::all_of(from, from + ptrdiff_t(n), [](std::byte b) { return b == kGuardByte; });
   };
-  const std::byte* end = tensor_.data() + tensor_.rows() * tensor_.row_bytes;
-  bool good = intact(buffer_->base(), kGuard) && intact(end, kGuard);
+  bool good = intact(0, kGuard) && intact(image.size() - kGuard, kGuard);
   for (int64_t row = 0; row < tensor_.rows(); ++row) {
-    good = good && intact(tensor_.data() + row * tensor_.row_bytes + row_bytes_,
+    good = good && intact(kGuard + size_t(row * tensor_.row_bytes) + row_bytes_,
                           size_t(tensor_.row_bytes) - row_bytes_);
   }
   return good;

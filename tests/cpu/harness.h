@@ -5,6 +5,7 @@
 // and fused or not, is off by at most (n + 1) u Σ|aᵢ bᵢ| to first order (Higham, Accuracy and
 // Stability of Numerical Algorithms, 3.1). Each test adds what its operation does on top.
 #pragma once
+#include <cstddef>
 #include <cstring>
 #include <memory>
 #include <string>
@@ -43,6 +44,9 @@ class Guarded {
   bool guards_intact() const;
 
  private:
+  Tensor whole() const;                  // with its guards
+  std::vector<std::byte> bytes() const;  // of whole()
+
   std::unique_ptr<Buffer> buffer_;
   Tensor tensor_;
   size_t row_bytes_ = 0;
