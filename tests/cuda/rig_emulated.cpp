@@ -16,8 +16,10 @@ int n_schedules() {
   return 3;
 }
 
+// All but the first also do a stream's work as late as they may.
 void use_schedule(int index) {
   simt::set_schedule(simt::Schedule(index));
+  simt::set_stream_mode(index == 0 ? simt::StreamMode::eager : simt::StreamMode::late);
 }
 
 }  // namespace lm::test

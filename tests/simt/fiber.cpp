@@ -54,13 +54,15 @@ namespace {
 constexpr size_t kPageBytes = 4096;
 constexpr size_t kStackBytes = SIMT_ASAN ? 256 * 1024 : 64 * 1024;
 
+constexpr size_t kColorBytes = 3 * 64;
+
 // Who was left by the last switch and who was entered: what the entered side has to know.
 Fiber* g_left = nullptr;
 Fiber* g_entered = nullptr;
 
 }  // namespace
 
-Fiber::Fiber(void (*main)()) : main_(main), stack_bytes_(kStackBytes) {
+Fiber::Fiber(void (*main)(), size_t color) : main_(main) {
   void* const memory = mmap(nullptr, kPageBytes + kStackBytes, PROT_READ | PROT_WRITE,
                             MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (memory == MAP_FAILED || mprotect(memory, kPageBytes, PROT_NONE) != 0) {
@@ -68,6 +70,7 @@ Fiber::Fiber(void (*main)()) : main_(main), stack_bytes_(kStackBytes) {
     std::abort();
   }
   stack_ = static_cast<char*>(memory) + kPageBytes;
+  stack_bytes_ = kStackBytes - color * kColorBytes % kPageBytes;
   reset();
 }
 

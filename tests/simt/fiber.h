@@ -12,8 +12,10 @@ namespace simt {
 
 class Fiber {
  public:
-  Fiber() = default;               // where the caller stands: to come back to
-  explicit Fiber(void (*main)());  // begins with main, which never returns
+  Fiber() = default;  // where the caller stands: to come back to
+  // Begins with main, which never returns. Fibers of different `color` do not begin their stacks at
+  // the same place of the cache.
+  Fiber(void (*main)(), size_t color);
   ~Fiber();
   Fiber(const Fiber&) = delete;
   Fiber& operator=(const Fiber&) = delete;

@@ -61,6 +61,10 @@ std::string text(const char* format, auto... values) {
   return buffer;
 }
 
+bool same(Site a, Site b) {
+  return a.line == b.line && (a.file == b.file || std::strcmp(a.file, b.file) == 0);
+}
+
 std::string text(Site site) {
   const char* const slash = std::strrchr(site.file, '/');
   return text("%s:%d", slash != nullptr ? slash + 1 : site.file, site.line);
@@ -78,7 +82,7 @@ struct Engine {
 
   Fiber* take() {
     if (idle.empty()) {
-      all.push_back(std::make_unique<Fiber>(&fiber_main));
+      all.push_back(std::make_unique<Fiber>(&fiber_main, all.size()));
       return all.back().get();
     }
     Fiber* const fiber = idle.back();
@@ -280,8 +284,13 @@ void Grid::report_stuck() {
     }
     if ((thread.warp->meeting & bit) != 0) {
       const Meeting& m = thread.warp->meetings[thread.lane];
+      uint32_t missing = m.mask;
+      for (int lane = 0; lane < 32; ++lane) {
+        const bool here = (thread.warp->meeting >> lane & 1) != 0;
+        if (here && thread.warp->meetings[lane].mask == m.mask) missing &= ~(1u << lane);
+      }
       fail(text("waits in %s at %s for lanes %08x, of which %08x never come", m.what,
-                text(m.site).c_str(), m.mask, m.mask & ~thread.warp->meeting));
+                text(m.site).c_str(), m.mask, missing));
     }
   }
   fail("waits for nothing that could happen");
@@ -301,7 +310,7 @@ void Grid::wait_for_block(Thread& thread, Site site) {
   thread.at_barrier = true;
   thread.site = site;
   if (n_at_barrier_ == 0) barrier_site_ = site;
-  if (site.line != barrier_site_.line || std::strcmp(site.file, barrier_site_.file) != 0) {
+  if (!same(site, barrier_site_)) {
     fail("waits at the barrier at " + text(site) + " while others wait at that at " +
          text(barrier_site_));
   }

@@ -16,42 +16,52 @@ struct Fragments {
   const uint32_t* b;  // [2]
 };
 
-int8_t byte_of(uint32_t word, int i) {
-  return int8_t(word >> 8 * i);
+template <int n>
+void widen(const int8_t* from, int* to) {
+  for (int i = 0; i < n; ++i) to[i] = from[i];
 }
-float half_of(uint32_t word, int i) {
-  return lm::f16_to_f32(uint16_t(word >> 16 * i));
+template <int n>
+void widen(const uint16_t* from, double* to) {
+  float values[n];
+  for (int i = 0; i < n; ++i) values[i] = lm::f16_to_f32(from[i]);
+  for (int i = 0; i < n; ++i) to[i] = values[i];
 }
 
-// d[16, 8] += a[16, k] b[k, 8] with k = 8 * kPerWord elements: lane 4g + t holds row g (and g + 8)
-// of a and column g of b, words t and t + 4 of each; of d, columns 2t and 2t + 1.
-template <class T, class Element, class Sum, int kPerWord, auto kElement>
+// d[16, 8] += a[16, k] b[k, 8] with k = 8 elements of 4 / sizeof(Element) to a word: lane 4g + t
+// holds row g (and g + 8) of a and column g of b, words t and t + 4 of each; of d, columns 2t and
+// 2t + 1.
+template <class T, class Element, class Sum>
 void resolve_product(const Meeting* lanes, uint32_t) {
-  constexpr int kDepth = 8 * kPerWord;
-  Element a[16][kDepth];
-  Element b[8][kDepth];
-  const auto unpack = [](Element* to, uint32_t word) {
-    for (int i = 0; i < kPerWord; ++i) to[i] = kElement(word, i);
-  };
+  constexpr int kDepth = 8 * 4 / int(sizeof(Element));
+  uint32_t packed_a[16][8], packed_b[8][8];
   for (int lane = 0; lane < 32; ++lane) {
     const auto& mine = *static_cast<Fragments<T>*>(lanes[lane].operand);
-    const int g = lane / 4;
-    const int low = lane % 4 * kPerWord, high = low + 4 * kPerWord;
-    unpack(&a[g][low], mine.a[0]);
-    unpack(&a[g + 8][low], mine.a[1]);
-    unpack(&a[g][high], mine.a[2]);
-    unpack(&a[g + 8][high], mine.a[3]);
-    unpack(&b[g][low], mine.b[0]);
-    unpack(&b[g][high], mine.b[1]);
+    const int g = lane / 4, t = lane % 4;
+    packed_a[g][t] = mine.a[0];
+    packed_a[g + 8][t] = mine.a[1];
+    packed_a[g][t + 4] = mine.a[2];
+    packed_a[g + 8][t + 4] = mine.a[3];
+    packed_b[g][t] = mine.b[0];
+    packed_b[g][t + 4] = mine.b[1];
+  }
+  Element elements[24][kDepth];
+  Sum a[16][kDepth], columns[8][kDepth], b[kDepth][8], d[16][8] = {};
+  std::memcpy(elements, packed_a, sizeof packed_a);
+  std::memcpy(elements[16], packed_b, sizeof packed_b);
+  widen<16 * kDepth>(elements[0], a[0]);
+  widen<8 * kDepth>(elements[16], columns[0]);
+  for (int k = 0; k < kDepth; ++k) {
+    for (int j = 0; j < 8; ++j) b[k][j] = columns[j][k];
+  }
+  for (int i = 0; i < 16; ++i) {
+    for (int k = 0; k < kDepth; ++k) {
+      for (int j = 0; j < 8; ++j) d[i][j] += a[i][k] * b[k][j];
+    }
   }
   for (int lane = 0; lane < 32; ++lane) {
-    T* const d = static_cast<Fragments<T>*>(lanes[lane].operand)->d;
+    T* const mine = static_cast<Fragments<T>*>(lanes[lane].operand)->d;
     for (int i = 0; i < 4; ++i) {
-      const Element* const row = a[lane / 4 + (i >= 2 ? 8 : 0)];
-      const Element* const column = b[lane % 4 * 2 + i % 2];
-      Sum sum = 0;
-      for (int k = 0; k < kDepth; ++k) sum += Sum(row[k]) * Sum(column[k]);
-      d[i] = T(Sum(d[i]) + sum);
+      mine[i] = T(Sum(mine[i]) + d[lane / 4 + i / 2 * 8][lane % 4 * 2 + i % 2]);
     }
   }
 }
@@ -88,11 +98,8 @@ void resolve_load(const Meeting* lanes, uint32_t) {
 void mma_s8(int (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2], const char* file,
             int line) {
   Fragments<int> operand = {d, a, b};
-  meet_lanes({kWholeWarp,
-              "mma.m16n8k32.s8",
-              {file, line},
-              &operand,
-              &resolve_product<int, int8_t, int, 4, &byte_of>});
+  meet_lanes(
+      {kWholeWarp, "mma.m16n8k32.s8", {file, line}, &operand, &resolve_product<int, int8_t, int>});
 }
 
 void mma_f16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2], const char* file,
@@ -102,7 +109,7 @@ void mma_f16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2], cons
               "mma.m16n8k16.f16",
               {file, line},
               &operand,
-              &resolve_product<float, float, double, 2, &half_of>});
+              &resolve_product<float, uint16_t, double>});
 }
 
 void load_matrix(std::span<uint32_t> r, const void* row, bool transposed, const char* file,
