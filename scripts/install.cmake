@@ -5,7 +5,8 @@ set(shell_files llm.1.gz llm.bash _llm llm.fish changelog.gz)
 list(TRANSFORM shell_files PREPEND ${CMAKE_BINARY_DIR}/shell/)
 file(MAKE_DIRECTORY ${CMAKE_BINARY_DIR}/shell)
 add_custom_command(OUTPUT ${shell_files} DEPENDS llm WORKING_DIRECTORY ${CMAKE_BINARY_DIR}/shell VERBATIM
-  COMMAND sh -c "$<TARGET_FILE:llm> man | gzip -9n > llm.1.gz"
+  COMMAND llm man > llm.1
+  COMMAND gzip -9nf llm.1
   COMMAND llm completions bash > llm.bash
   COMMAND llm completions zsh > _llm
   COMMAND llm completions fish > llm.fish

@@ -17,6 +17,20 @@ bool is_bare(char c) {
          c == '_';
 }
 
+// A number without its sign of nothing and the underscores between its digits; other underscores
+// stay, and make it none.
+std::string without_separators(std::string_view number) {
+  const auto is_digit = [&](size_t i) {
+    return i < number.size() && number[i] >= '0' && number[i] <= '9';
+  };
+  std::string digits;
+  for (size_t i = number.starts_with('+') ? 1 : 0; i < number.size(); ++i) {
+    if (number[i] == '_' && i > 0 && is_digit(i - 1) && is_digit(i + 1)) continue;
+    digits += number[i];
+  }
+  return digits;
+}
+
 // Grammar: https://toml.io/en/v1.0.0
 class Reader {
  public:
@@ -154,12 +168,10 @@ class Reader {
     if (peek() == '"' || peek() == '\'') return read_text();
     const size_t end = std::min(text_.find_first_of(" \t\r\n,]#", at_), text_.size());
     const std::string_view word = text_.substr(at_, end - at_);
-    std::string digits(word);
-    std::erase(digits, '_');
-    if (digits.starts_with('+')) digits.erase(0, 1);
+    std::string digits = without_separators(word);
     if (word == "true" || word == "false") {
       kind = Kind::boolean;
-    } else if (!word.starts_with('_') && (parse_int(digits) || parse_double(digits))) {
+    } else if (parse_int(digits) || parse_double(digits)) {
       kind = Kind::number;
     } else {
       return expected("a value (\"text\", a number, true, false or [a list])");

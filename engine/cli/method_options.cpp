@@ -38,6 +38,7 @@ void MethodOptions::declare(Options& options) {
                   "tokens of the text that are used, in sequences of 512 (default 65536)");
   options.integer("--bits", "2|3|4", bits_, 2, 4,
                   "bits of i4g32, i4g64 and i4g128 groups (default 4; for 8: --type q8_0)");
+  options.suggest({"2", "3", "4"});
   options.flag("--symmetric", symmetric_, "zero in the middle of such a group's range");
   options.flag("--act-order", act_order_,
                "gptq: the columns that matter first, with scales chosen before");
