@@ -62,8 +62,8 @@ void resolve_shuffle(const Meeting* lanes, uint32_t mask) {
   for (uint32_t rest = mask; rest != 0; rest &= rest - 1) {
     auto* const mine = static_cast<Shuffle<T>*>(lanes[std::countr_zero(rest)].operand);
     if ((mask >> mine->source & 1) == 0) {
-      fail("lane " + std::to_string(std::countr_zero(rest)) + " shuffles from lane " +
-           std::to_string(mine->source) + ", which is not in the mask");
+      fail("lane %d shuffles from lane %d, which is not in the mask %08x", std::countr_zero(rest),
+           mine->source, mask);
     }
     mine->result = static_cast<Shuffle<T>*>(lanes[mine->source].operand)->value;
   }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <cstdarg>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -33,16 +34,6 @@ constexpr bool kFindsOverruns = false;
 constexpr bool kFindsOverruns = false;
 #endif
 
-struct Settings {
-  Schedule schedule = Schedule::forward;
-  uint64_t seed = 1;
-  ErrorHandler on_error;
-};
-Settings& settings() {
-  static Settings s;
-  return s;
-}
-
 void set_running(Thread* thread) {
   running.thread = thread;
   if (thread != nullptr) threadIdx = thread->index;
@@ -55,19 +46,13 @@ uint64_t next_random(uint64_t& state) {  // splitmix64
   return z ^ (z >> 31);
 }
 
-std::string text(const char* format, auto... values) {
-  char buffer[300];
-  std::snprintf(buffer, sizeof buffer, format, values...);
-  return buffer;
-}
-
 bool same(Site a, Site b) {
   return a.line == b.line && (a.file == b.file || std::strcmp(a.file, b.file) == 0);
 }
 
-std::string text(Site site) {
+const char* file_name(Site site) {
   const char* const slash = std::strrchr(site.file, '/');
-  return text("%s:%d", slash != nullptr ? slash + 1 : site.file, site.line);
+  return slash != nullptr ? slash + 1 : site.file;
 }
 
 }  // namespace
@@ -145,9 +130,14 @@ void Engine::abandon(Grid& grid) {
   failed = nullptr;
 }
 
-void fail(const std::string& message) {
-  Engine& engine = Engine::get();
+void fail(const char* format, ...) {
+  char message[300];
+  va_list values;
+  va_start(values, format);
+  std::vsnprintf(message, sizeof message, format, values);
+  va_end(values);
   running.grid->report(message);
+  Engine& engine = Engine::get();
   engine.failed = engine.now;
   engine.go(engine.home);
   std::abort();  // nobody continues a thread that failed
@@ -158,7 +148,7 @@ void Grid::Free::operator()(unsigned char* p) const {
 }
 
 Grid::Grid(Kernel kernel)
-    : kernel_(std::move(kernel)), schedule_(settings().schedule), random_(settings().seed) {
+    : kernel_(std::move(kernel)), schedule_(schedule()), random_(schedule_seed()) {
   const dim3 n = kernel_.threads;
   threads_.resize(size_t(n.x) * n.y * n.z);
   warps_.resize((threads_.size() + 31) / 32);
@@ -206,7 +196,7 @@ void Grid::end_block() {
   const unsigned char* const end = shared_.get() + kernel_.shared_bytes;
   const bool whole = std::all_of(end, end + kCanaryBytes, [](auto b) { return b == kPoison; });
   if (!whole) {
-    fail(text("wrote behind its %zu bytes of shared memory", kernel_.shared_bytes));
+    fail("wrote behind its %zu bytes of shared memory", kernel_.shared_bytes);
   }
 }
 
@@ -216,8 +206,8 @@ void Grid::end_thread(Thread& thread) {
   for (uint32_t rest = warp.meeting; rest != 0; rest &= rest - 1) {
     const Meeting& other = warp.meetings[std::countr_zero(rest)];
     if ((other.mask & bit) != 0) {
-      fail(text("exits while its warp waits for it in %s at %s (mask %08x)", other.what,
-                text(other.site).c_str(), other.mask));
+      fail("exits while its warp waits for it in %s at %s:%d (mask %08x)", other.what,
+           file_name(other.site), other.site.line, other.mask);
     }
   }
   if (kernel_.overlaps && !thread.waited_for_previous) {
@@ -278,9 +268,9 @@ void Grid::report_stuck() {
     const uint32_t bit = 1u << thread.lane;
     running.thread = &thread;
     if (thread.at_barrier) {
-      fail(text("waits at the barrier at %s, which %d of %zu threads never reach (%d have exited)",
-                text(thread.site).c_str(), int(threads_.size()) - n_at_barrier_, threads_.size(),
-                n_exited_));
+      const int n = int(threads_.size());
+      fail("waits at the barrier at %s:%d, which %d of %d threads never reach (%d have exited)",
+           file_name(thread.site), thread.site.line, n - n_at_barrier_, n, n_exited_);
     }
     if ((thread.warp->meeting & bit) != 0) {
       const Meeting& m = thread.warp->meetings[thread.lane];
@@ -289,21 +279,21 @@ void Grid::report_stuck() {
         const bool here = (thread.warp->meeting >> lane & 1) != 0;
         if (here && thread.warp->meetings[lane].mask == m.mask) missing &= ~(1u << lane);
       }
-      fail(text("waits in %s at %s for lanes %08x, of which %08x never come", m.what,
-                text(m.site).c_str(), m.mask, missing));
+      fail("waits in %s at %s:%d for lanes %08x, of which %08x never come", m.what,
+           file_name(m.site), m.site.line, m.mask, missing);
     }
   }
   fail("waits for nothing that could happen");
 }
 
-void Grid::report(const std::string& message) {
+void Grid::report(const char* message) {
   failed_ = true;
   const uint3 b = block_index_;
   const uint3 t = running.thread != nullptr ? running.thread->index : uint3{};
-  const std::string whole =
-      "kernel " + kernel_name(kernel_.address) +
-      text(", block (%u,%u,%u), thread (%u,%u,%u): ", b.x, b.y, b.z, t.x, t.y, t.z) + message;
-  report_outside_kernel(whole);
+  char place[120];
+  std::snprintf(place, sizeof place, ", block (%u,%u,%u), thread (%u,%u,%u): ", b.x, b.y, b.z, t.x,
+                t.y, t.z);
+  report_outside_kernel("kernel " + kernel_name(kernel_.address) + place + message);
 }
 
 void Grid::wait_for_block(Thread& thread, Site site) {
@@ -311,8 +301,8 @@ void Grid::wait_for_block(Thread& thread, Site site) {
   thread.site = site;
   if (n_at_barrier_ == 0) barrier_site_ = site;
   if (!same(site, barrier_site_)) {
-    fail("waits at the barrier at " + text(site) + " while others wait at that at " +
-         text(barrier_site_));
+    fail("waits at the barrier at %s:%d while others wait at that at %s:%d", file_name(site),
+         site.line, file_name(barrier_site_), barrier_site_.line);
   }
   if (++n_at_barrier_ == int(threads_.size())) {
     n_at_barrier_ = 0;
@@ -325,11 +315,12 @@ void Grid::meet(Thread& thread, const Meeting& meeting) {
   Warp& warp = *thread.warp;
   const uint32_t mask = meeting.mask;
   const auto refuse = [&](const char* why) {
-    fail(text("%s at %s: ", meeting.what, text(meeting.site).c_str()) + text(why, mask));
+    fail("%s at %s:%d: mask %08x %s", meeting.what, file_name(meeting.site), meeting.site.line,
+         mask, why);
   };
-  if ((mask >> thread.lane & 1) == 0) refuse("the lane is not in its own mask %08x");
-  if ((mask & ~warp.lanes) != 0) refuse("mask %08x names lanes that the block does not have");
-  if ((mask & warp.exited) != 0) refuse("mask %08x names a lane that has exited");
+  if ((mask >> thread.lane & 1) == 0) refuse("does not name the lane itself");
+  if ((mask & ~warp.lanes) != 0) refuse("names lanes that the block does not have");
+  if ((mask & warp.exited) != 0) refuse("names a lane that has exited");
   warp.meetings[thread.lane] = meeting;
   warp.meeting |= 1u << thread.lane;
   if ((warp.meeting & mask) != mask) return;
@@ -337,7 +328,7 @@ void Grid::meet(Thread& thread, const Meeting& meeting) {
     const Meeting& other = warp.meetings[std::countr_zero(rest)];
     if (other.mask != mask) return;  // waits for others first
     if (other.resolve != meeting.resolve) {
-      refuse("another lane of mask %08x waits in another instruction");
+      refuse("names a lane that waits in another instruction");
     }
   }
   meeting.resolve(warp.meetings, mask);
@@ -402,36 +393,6 @@ void wait_for_previous_kernel() {
 bool is_shared(const void* p, size_t bytes) {
   const auto* const at = static_cast<const unsigned char*>(p);
   return at >= running.shared && at + bytes <= running.shared + running.shared_bytes;
-}
-
-void report_outside_kernel(const std::string& message) {
-  if (!settings().on_error) {
-    std::fprintf(stderr, "simt: %s\n", message.c_str());
-    std::abort();
-  }
-  settings().on_error(message);
-}
-
-void set_schedule(Schedule schedule, uint64_t seed) {
-  settings().schedule = schedule;
-  settings().seed = seed;
-}
-
-ErrorHandler set_error_handler(ErrorHandler handler) {
-  std::swap(settings().on_error, handler);
-  return handler;
-}
-
-ErrorCollector::ErrorCollector()
-    : before_(set_error_handler([this](const std::string& m) { messages_.push_back(m); })) {}
-
-ErrorCollector::~ErrorCollector() {
-  set_error_handler(std::move(before_));
-}
-
-bool ErrorCollector::has(const std::string& part) const {
-  return std::any_of(messages_.begin(), messages_.end(),
-                     [&](const auto& m) { return m.find(part) != std::string::npos; });
 }
 
 }  // namespace simt

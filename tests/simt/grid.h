@@ -68,7 +68,8 @@ struct Thread {
   std::vector<PendingCopy> copies;
 };
 
-[[noreturn]] void fail(const std::string& message);  // by the thread that runs
+// What the thread that runs has done wrong. Its stack is given up: nothing on it may own memory.
+[[noreturn, gnu::format(printf, 1, 2)]] void fail(const char* format, ...);
 
 class Grid {
  public:
@@ -84,7 +85,7 @@ class Grid {
 
  private:
   friend struct Engine;
-  friend void fail(const std::string& message);
+  friend void fail(const char* format, ...);
   friend void wait_for_block(Site site);
   friend void meet_lanes(const Meeting& meeting);
   friend void wait_for_previous_kernel();
@@ -97,7 +98,7 @@ class Grid {
   Thread* pick_runnable();
   void wait_for_block(Thread& thread, Site site);
   void meet(Thread& thread, const Meeting& meeting);
-  void report(const std::string& message);
+  void report(const char* message);
   [[noreturn]] void report_stuck();
 
   Kernel kernel_;
@@ -118,6 +119,9 @@ class Grid {
   std::unique_ptr<unsigned char, Free> shared_;
 };
 
+// What was set for the grids to come (see simt.h).
+Schedule schedule();
+uint64_t schedule_seed();
 // To the error handler, as it is: what went wrong outside kernels.
 void report_outside_kernel(const std::string& message);
 

@@ -2,14 +2,16 @@
 
 #include <cxxabi.h>
 #include <elf.h>
+#include <fcntl.h>
 #include <link.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
-#include <fstream>
-#include <iterator>
-#include <vector>
+#include <span>
 
 namespace simt {
 namespace {
@@ -34,35 +36,49 @@ uintptr_t load_offset() {
   return offset;
 }
 
-}  // namespace
+// `n` things of type T at a place of the file, or none if the file ends before.
+template <class T>
+std::span<const T> things(std::span<const char> file, uint64_t at, uint64_t n) {
+  if (at > file.size() || n > (file.size() - at) / sizeof(T)) return {};
+  return {reinterpret_cast<const T*>(file.data() + at), n};
+}
 
-std::string kernel_name(const void* address) {
-  std::ifstream file("/proc/self/exe", std::ios::binary);
-  const std::vector<char> elf{std::istreambuf_iterator<char>(file), {}};
-  const auto read = [&](auto& out, uint64_t at) {
-    if (at + sizeof out > elf.size()) return false;
-    std::memcpy(&out, elf.data() + at, sizeof out);
-    return true;
-  };
-  Elf64_Ehdr header;
-  if (!read(header, 0) || std::memcmp(header.e_ident, ELFMAG, SELFMAG) != 0) return "?";
-  const uint64_t wanted = reinterpret_cast<uintptr_t>(address) - load_offset();
-  for (int s = 0; s < header.e_shnum; ++s) {
-    Elf64_Shdr table, strings;
-    if (!read(table, header.e_shoff + uint64_t(s) * sizeof table)) return "?";
-    if (table.sh_type != SHT_SYMTAB) continue;
-    if (!read(strings, header.e_shoff + table.sh_link * sizeof strings)) return "?";
-    for (uint64_t at = 0; at < table.sh_size; at += sizeof(Elf64_Sym)) {
-      Elf64_Sym symbol;
-      if (!read(symbol, table.sh_offset + at)) return "?";
-      const uint64_t name = strings.sh_offset + symbol.st_name;
-      if (symbol.st_value == wanted && ELF64_ST_TYPE(symbol.st_info) == STT_FUNC &&
-          name < elf.size()) {
-        return demangle(elf.data() + name);
+// The symbol's name in `elf`, or nullptr.
+const char* find_function(std::span<const char> elf, uint64_t value) {
+  const auto header = things<Elf64_Ehdr>(elf, 0, 1);
+  if (header.empty() || std::memcmp(header[0].e_ident, ELFMAG, SELFMAG) != 0) return nullptr;
+  const auto sections = things<Elf64_Shdr>(elf, header[0].e_shoff, header[0].e_shnum);
+  for (const Elf64_Shdr& table : sections) {
+    if (table.sh_type != SHT_SYMTAB || table.sh_link >= sections.size()) continue;
+    const Elf64_Shdr& strings = sections[table.sh_link];
+    const auto names = things<char>(elf, strings.sh_offset, strings.sh_size);
+    const uint64_t n = table.sh_size / sizeof(Elf64_Sym);
+    for (const Elf64_Sym& symbol : things<Elf64_Sym>(elf, table.sh_offset, n)) {
+      const bool is_function = ELF64_ST_TYPE(symbol.st_info) == STT_FUNC;
+      if (is_function && symbol.st_value == value && symbol.st_name < names.size()) {
+        return &names[symbol.st_name];
       }
     }
   }
-  return "?";
+  return nullptr;
+}
+
+}  // namespace
+
+std::string kernel_name(const void* address) {
+  const int file = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
+  struct stat facts = {};
+  if (file < 0 || fstat(file, &facts) != 0) return "?";
+  const size_t bytes = size_t(facts.st_size);
+  void* const memory = mmap(nullptr, bytes, PROT_READ, MAP_PRIVATE, file, 0);
+  close(file);
+  if (memory == MAP_FAILED) return "?";
+  const std::span<const char> elf(static_cast<const char*>(memory), bytes);
+  const char* const symbol =
+      find_function(elf, reinterpret_cast<uintptr_t>(address) - load_offset());
+  std::string name = symbol != nullptr ? demangle(symbol) : "?";
+  munmap(memory, bytes);
+  return name;
 }
 
 }  // namespace simt

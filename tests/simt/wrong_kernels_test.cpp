@@ -104,14 +104,15 @@ TEST_CASE("a barrier that not all threads reach is reported") {
 
 TEST_CASE("masks of lanes are exact") {
   std::vector<int> out(32);
-  check_refused("the lane is not in its own mask fffffffe", 1, 32, 0, not_in_own_mask);
+  check_refused("mask fffffffe does not name the lane itself", 1, 32, 0, not_in_own_mask);
   check_refused("shuffles from lane 9, which is not in the mask", 1, 32, 0, shuffles_from_outside,
                 0xffu, 9, out.data());
   check_refused("names lanes that the block does not have", 1, 16, 0, shuffles_from_outside,
                 0xffffffffu, 0, out.data());
   check_refused("exit", 1, 32, 0, meets_an_exited_lane);
   std::vector<unsigned> votes(32);
-  check_refused("waits in another instruction", 1, 32, 0, two_instructions, votes.data());
+  check_refused("names a lane that waits in another instruction", 1, 32, 0, two_instructions,
+                votes.data());
   check_refused("for lanes 00000003, of which 00000002 never come", 1, 3, 0, waits_in_a_circle);
 }
 
