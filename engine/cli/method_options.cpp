@@ -12,6 +12,8 @@ namespace {
 
 constexpr uint64_t kMaxTextBytes = uint64_t{1} << 30;
 constexpr int kSequence = 512;  // tokens
+constexpr int kTokens = 1 << 16;
+constexpr float kDamping = 0.01f;
 
 }  // namespace
 
@@ -55,26 +57,41 @@ void MethodOptions::declare(Options& options) {
       "OUT.gguf)");
 }
 
-Result<std::unique_ptr<QuantizeMethod>> MethodOptions::make(const Registry& registry,
-                                                            const std::filesystem::path& out,
-                                                            Listener listener) const {
-  if (method_ == Method::rtn) {
-    if (text_) return Error{ErrorCode::bad_request, "expected --method gptq or awq with --calib"};
-    if (bits_ == 4 && !symmetric_) return std::unique_ptr<QuantizeMethod>();
-    return make_group_rounding(bits_, symmetric_);
-  }
-  if (!text_) {
+// What the method has no use for was not meant for it.
+Status MethodOptions::check() const {
+  const bool gptq = method_ == Method::gptq, layerwise = method_ != Method::rtn;
+  const auto needs = [](std::string_view method, std::string_view option) {
+    return Error{ErrorCode::bad_request, concat("expected --method ", method, " with ", option)};
+  };
+  if (text_ && !layerwise) return needs("gptq or awq", "--calib");
+  if (n_tokens_ > 0 && !layerwise) return needs("gptq or awq", "--calib-tokens");
+  if (work_ && !layerwise) return needs("gptq or awq", "--work");
+  if (act_order_ && !gptq) return needs("gptq", "--act-order");
+  if (damping_ && !gptq) return needs("gptq", "--damp");
+  if (layerwise && !text_) {
     return Error{ErrorCode::bad_request,
                  "expected --calib FILE with a text for the method, found none"};
   }
+  return ok();
+}
+
+Result<std::unique_ptr<QuantizeMethod>> MethodOptions::make(const Registry& registry,
+                                                            const std::filesystem::path& out,
+                                                            Listener listener) const {
+  LM_TRY(check());
+  if (method_ == Method::rtn) {
+    if (bits_ == 4 && !symmetric_) return std::unique_ptr<QuantizeMethod>();
+    return make_group_rounding(bits_, symmetric_);
+  }
+  const int n_tokens = n_tokens_ > 0 ? n_tokens_ : kTokens;
   LayerwiseOptions options{
       .method = {.method = method_ == Method::gptq ? LayerMethod::gptq : LayerMethod::awq,
                  .bits = bits_,
                  .symmetric = symmetric_,
-                 .feedback = {.damping = damping_, .by_importance = act_order_}},
+                 .feedback = {.damping = damping_.value_or(kDamping), .by_importance = act_order_}},
       .text = LM_TRY(read_file(*text_, kMaxTextBytes)),
-      .n_ctx = std::min(kSequence, n_tokens_),
-      .max_sequences = std::max(1, n_tokens_ / kSequence),
+      .n_ctx = std::min(kSequence, n_tokens),
+      .max_sequences = std::max(1, n_tokens / kSequence),
       .work = work_.value_or(out.native() + ".layers"),
       .announce = std::move(listener.announce),
       .progress = std::move(listener.progress)};

@@ -31,12 +31,13 @@ class MethodOptions {
 
  private:
   Status take_method(std::string_view word);
+  Status check() const;
 
   enum class Method { rtn, gptq, awq };
   Method method_ = Method::rtn;
   std::optional<std::string> text_, work_;
-  int n_tokens_ = 1 << 16, bits_ = 4;
-  float damping_ = 0.01f;
+  int n_tokens_ = 0, bits_ = 4;    // 0 tokens: not said
+  std::optional<float> damping_;
   bool symmetric_ = false, act_order_ = false;
 };
 

@@ -153,6 +153,12 @@ class QuantizeCommand final : public Command {
     if (!in_) return missing("IN.gguf");
     if (!out_ && !dry_run_) return missing("OUT.gguf");
     if (!type_) return missing("--type TYPE");
+    const EvalCommandOptions unsaid;
+    const bool measures =
+        eval_.text || eval_.n_ctx != unsaid.n_ctx || eval_.max_windows != unsaid.max_windows;
+    if (measures && !report_) {
+      return Error{ErrorCode::bad_request, "expected --report with -f, --ctx and --windows"};
+    }
     return ok();
   }
 

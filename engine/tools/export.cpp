@@ -11,6 +11,7 @@
 #include "engine/tools/export_config.h"
 #include "engine/tools/export_plan.h"
 #include "engine/tools/export_tokenizer.h"
+#include "engine/tools/quantize_method.h"
 #include "engine/tools/tensor_source.h"
 #include "gguf/safetensors_writer.h"
 #include "quant/decode.h"
@@ -20,6 +21,11 @@ namespace lm {
 namespace {
 
 using safetensors::ElementType;
+
+bool is_finite_half(uint16_t half) {
+  constexpr uint16_t kExponent = 0x7C00;
+  return (half & kExponent) != kExponent;
+}
 
 // The element type of plain numbers, and whether it holds them as they are.
 std::pair<ElementType, bool> plain_type(DType type) {
@@ -101,6 +107,7 @@ Status Exporter::fill_plain(const hf::ExportItem& item, ExportedTensor& entry,
   for (int64_t row = 0; row < item.rows; ++row) {
     const int64_t from = item.rows_from.empty() ? row : item.rows_from[size_t(row)];
     decode(item.from->dtype, item.data + size_t(from) * in_row, stored.data(), item.cols);
+    if (!all_finite(stored)) return not_finite(*item.from);
     for (size_t k = 0; k < numbers.size(); ++k)
       numbers[k] = stored[item.cols_from.empty() ? k : size_t(item.cols_from[k])] + item.add;
     encode(dtype_of(type), numbers, out.data());
@@ -120,6 +127,7 @@ Status Exporter::fill(const Piece& piece, ExportReport& report,
   if (piece.part == 0) {
     module_ = gptq_tensors({item.from->dtype, item.data, item.rows, item.cols}, *item.gptq,
                            item.rows_from, item.cols_from);
+    if (!std::ranges::all_of(module_.scales, is_finite_half)) return not_finite(*item.from);
     return sink(std::as_bytes(std::span(module_.qweight)));
   }
   if (piece.part == 1) return sink(std::as_bytes(std::span(module_.qzeros)));

@@ -25,6 +25,8 @@ namespace fs = std::filesystem;
 namespace lm {
 namespace {
 
+// Changes when a method makes something else of the same input: layers of both would not fit.
+constexpr int kMethodVersion = 1;
 constexpr std::string_view kRunKey = "llm.quantize.run";  // what a finished layer belongs to
 
 std::string_view method_name(LayerMethod method) {
@@ -199,9 +201,9 @@ Result<std::string> LayerwiseMethod::fingerprint(const QuantizeContext& context,
                                                  const Calibration& calibration,
                                                  const Backend& backend) const {
   const LayerMethodOptions& m = options_.method;
-  std::string text =
-      concat(name(), ' ', m.bits, ' ', m.symmetric, ' ', m.feedback.damping, ' ',
-             m.feedback.by_importance, ' ', backend.arithmetic(), ' ', calibration.n_ctx, '\n');
+  std::string text = concat(name(), ' ', kMethodVersion, ' ', m.bits, ' ', m.symmetric, ' ',
+                            m.feedback.damping, ' ', m.feedback.by_importance, ' ',
+                            backend.arithmetic(), ' ', calibration.n_ctx, '\n');
   // The whole model: a layer follows from all weights before it, and from the metadata.
   HashStream hash;
   gguf::Writer model;
@@ -310,9 +312,14 @@ Status LayerwiseMethod::run(const QuantizeContext& context, gguf::Writer& writer
     return Error{ErrorCode::bad_file, concat(printable(options_.work.string(), 1000),
                                              ": can't be created: ", failed.message())};
   }
-  LM_TRY(announce_cost(context, calibration));
-  LayerRunner runner = LM_TRY(LayerRunner::open(context.file, *backend, calibration.n_ctx));
-  LM_TRY(run_layers(context, calibration, runner, collector));
+  const auto all_layers = [&]() -> Status {
+    LM_TRY(announce_cost(context, calibration));
+    LayerRunner runner = LM_TRY(LayerRunner::open(context.file, *backend, calibration.n_ctx));
+    return run_layers(context, calibration, runner, collector);
+  };
+  const Status finished = all_layers();
+  if (!finished.ok()) fs::remove(options_.work, failed);  // when no layer waits in it
+  LM_TRY(finished);
   writer.set_str("quantize.method", name());
   writer.set_u32("quantize.calibration.tokens", uint32_t(calibration.n_tokens()));
   return ok();

@@ -98,6 +98,14 @@ TEST_CASE("quantize --method: what is refused") {
       {command({"--bits", "3"}), 2},
       {command({"--symmetric"}), 2},
       {command({"--calib", material.text}), 2},
+      {command({"--calib-tokens", "512"}), 2},
+      {command({"--work", material.path("x")}), 2},
+      {command({"--damp", "0.1"}), 2},
+      {command({"--act-order"}), 2},
+      {command({"-f", material.text}), 2},
+      {command({"--windows", "3"}), 2},
+      {command({"--method", "awq", "--calib", material.text, "--act-order"}), 2},
+      {command({"--method", "awq", "--calib", material.text, "--damp", "0.1"}), 2},
       {command({"--method", "gptq", "--calib", "/no/such/file"}), 3},
       {command({"--method", "gptq", "--calib", empty}), 2},
       {command({"--method", "awq", "--calib", empty}), 2},
@@ -111,5 +119,6 @@ TEST_CASE("quantize --method: what is refused") {
     CHECK(finished.status == status);
     CHECK(is_one_error(finished));
     CHECK_FALSE(std::filesystem::exists(material.out));
+    CHECK_FALSE(std::filesystem::exists(material.out + ".layers"));
   }
 }

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <fstream>
 
 #include "gguf/safetensors.h"
 #include "tests/reference/tiny_model.h"
@@ -239,6 +240,25 @@ TEST_CASE("families: fused, biased and expert matrices run as imported and come 
       const ConvertReport again = import_folder(temp.path() / "back", temp.path() / "back.gguf");
       CHECK(hashes(again) == hashes(imported));
     }
+  }
+}
+
+TEST_CASE("export: weights that are no numbers are refused") {
+  for (const DType type : {DType::q4_0, DType::f16, DType::q6_K}) {
+    CAPTURE(std::string(dtype_name(type)));
+    const TempDir temp;
+    std::vector<std::byte> bytes = write_tiny_model(widened(tiny_model("llama"), type)).bytes();
+    const gguf::File file = require_ok(gguf::File::parse(bytes));
+    const gguf::TensorInfo* matrix = file.tensor("blk.1.attn_k.weight");
+    REQUIRE(matrix != nullptr);
+    // Every two bytes a half that is none, so that a block's scale is one too.
+    const size_t at = size_t(matrix->bytes.data() - bytes.data());
+    std::fill_n(bytes.begin() + std::ptrdiff_t(at), matrix->bytes.size(), std::byte{0x7E});
+    std::ofstream(temp.path() / "in.gguf", std::ios::binary)
+        .write(reinterpret_cast<const char*>(bytes.data()), std::streamsize(bytes.size()));
+    CHECK(refusal(temp.path() / "in.gguf", temp.path() / "folder").find("finite") !=
+          std::string::npos);
+    CHECK_FALSE(fs::exists(temp.path() / "folder"));
   }
 }
 
