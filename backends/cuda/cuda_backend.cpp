@@ -15,6 +15,7 @@
 #include "backends/cuda/memory.h"
 #include "backends/cuda/ops.h"
 #include "backends/cuda/recorded_steps.h"
+#include "backends/cuda/staging.h"
 #include "backends/cuda/weights.h"
 #include "engine/core/check.h"
 
@@ -46,7 +47,7 @@ class CudaBackend final : public Backend {
   }
   Result<LoadedWeight> load_weight(const HostTensor& host, WeightUse use) override {
     LM_TRY(use_device());
-    return cuda::load_weight(context(), *this, host, use);
+    return cuda::load_weight(context(), *this, staging_, host, use);
   }
   Status reserve(const StepLimits& limits) override;
   void upload(Tensor dst, std::span<const std::byte> bytes) override {
@@ -121,12 +122,14 @@ class CudaBackend final : public Backend {
   cudaStream_t stream_;
   ScratchMemory scratch_;
   std::unique_ptr<Buffer> scratch_memory_;
+  Staging staging_;
   RecordedSteps recorded_;
   cudaError_t first_error_ = cudaSuccess;
 };
 
 Status CudaBackend::reserve(const StepLimits& limits) {
   LM_TRY(use_device());
+  staging_.release();  // weights are loaded before
   LM_TRY(prepare_linear(facts_));
   LM_TRY(prepare_gemm(facts_));
   LM_TRY(prepare_attention(facts_));

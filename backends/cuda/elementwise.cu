@@ -1,8 +1,10 @@
 // Operations that work on each row by itself: norms, activations, sums, copies. Short steps are
 // bound by the time that a launch and a read take, long ones by bandwidth.
+#include "backends/cuda/activations.cuh"
 #include "backends/cuda/launch.h"
 #include "backends/cuda/ops.h"
 #include "backends/cuda/ptx.cuh"
+#include "backends/cuda/quantize.h"
 #include "backends/cuda/reduce.cuh"
 #include "engine/core/check.h"
 
@@ -59,11 +61,6 @@ __global__ void rms_norm_kernel(RmsNormParams p) {
   for (int i = thread; i < p.cols; i += n_threads) out[i] = x[i] * factor * p.weight[i];
 }
 
-// How many threads a row gets: of its length alone, so that its bits don't depend on the others.
-int norm_threads(int64_t cols) {
-  return cols <= 512 ? kWarp : cols <= 2048 ? 256 : 1024;
-}
-
 struct PairParams {
   const float *a, *b;
   float* out;
@@ -76,22 +73,9 @@ struct Add {
   __device__ static float of(float a, float b, float) { return a + b; }
 };
 
-__device__ inline float sigmoid(float x) {
-  return 1.0f / (1.0f + expf(-x));
-}
-
 template <Act act>
 struct Gated {
-  __device__ static float of(float g, float u, float limit) {
-    if constexpr (act == Act::silu) return g * sigmoid(g) * u;
-    if constexpr (act == Act::gelu_tanh) {
-      const float inner = 0.7978845608f * (g + 0.044715f * g * g * g);  // sqrt(2 / pi)
-      return 0.5f * g * (1.0f + tanhf(inner)) * u;
-    }
-    if constexpr (act == Act::gelu_erf) return 0.5f * g * (1.0f + erff(g * 0.7071067812f)) * u;
-    const float gc = fminf(g, limit), uc = fmaxf(-limit, fminf(u, limit));
-    return gc * sigmoid(1.702f * gc) * (uc + 1.0f);
-  }
+  __device__ static float of(float g, float u, float limit) { return gated(act, limit, g, u); }
 };
 
 // out = Op(a, b). Bytes: 12 a number.

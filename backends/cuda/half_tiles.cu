@@ -4,8 +4,9 @@
 #include "backends/cuda/half_tiles.h"
 #include "backends/cuda/launch.h"
 #include "backends/cuda/ops.h"
+#include "backends/cuda/planes.h"
+#include "backends/cuda/planes_tiles.h"
 #include "backends/cuda/ptx.cuh"
-#include "engine/core/check.h"
 
 namespace lm::cuda {
 namespace {
@@ -117,7 +118,10 @@ void activations_to_half_tiles(const Context& context, Tensor x, std::byte* tile
 
 void weights_to_half_tiles(const Context& context, Tensor weight, int64_t first, int64_t n,
                            std::byte* tiles, int64_t at) {
-  LM_CHECK(weight.layout == 0);
+  if (weight.layout == kLayoutPlanes) {
+    planes_to_half_tiles(context, weight, first, n, tiles, at);
+    return;
+  }
   const FileRowsParams params{.type = weight.dtype,
                               .rows = weight.data() + first * weight.row_bytes,
                               .row_bytes = weight.row_bytes,

@@ -46,6 +46,24 @@ __device__ inline void mma_s8(int (&d)[4], const uint32_t (&a)[4], const uint32_
 #endif
 }
 
+// The same for half as many columns: k = 4t.. of 16.
+__device__ inline void mma_s8_half(int (&d)[4], const uint32_t (&a)[2], uint32_t b) {
+#if __CUDA_ARCH__ >= 800
+  asm volatile(
+      "mma.sync.aligned.m16n8k16.row.col.s32.s8.s8.s32 {%0,%1,%2,%3}, {%4,%5}, {%6}, "
+      "{%0,%1,%2,%3};"
+      : "+r"(d[0]), "+r"(d[1]), "+r"(d[2]), "+r"(d[3])
+      : "r"(a[0]), "r"(a[1]), "r"(b));
+#else
+  asm volatile("mma.sync.aligned.m8n8k16.row.col.s32.s8.s8.s32 {%0,%1}, {%2}, {%3}, {%0,%1};"
+               : "+r"(d[0]), "+r"(d[1])
+               : "r"(a[0]), "r"(b));
+  asm volatile("mma.sync.aligned.m8n8k16.row.col.s32.s8.s8.s32 {%0,%1}, {%2}, {%3}, {%0,%1};"
+               : "+r"(d[2]), "+r"(d[3])
+               : "r"(a[1]), "r"(b));
+#endif
+}
+
 // d[16 x 8] += a[16 x 16] b[16 x 8], halves into f32 (mma.m16n8k16). Lane = 4g + t holds pairs of
 // halves a: rows g (a0, a2) and g + 8 (a1, a3), k = 2t, 2t + 1 (a0, a1) and 8 + 2t.. (a2, a3); b:
 // column g, k = 2t.. (b0) and 8 + 2t.. (b1);  d as above.
@@ -145,6 +163,15 @@ __device__ inline void wait_copies() {
 #if __CUDA_ARCH__ >= 800
   asm volatile("cp.async.wait_group %0;" ::"n"(N) : "memory");
 #endif
+}
+
+// Reads weights, which no kernel writes, past the caches' need to keep them.
+__device__ inline uint4 load_once(const uint4* at) {
+  uint4 v;
+  asm volatile("ld.global.nc.L1::no_allocate.v4.u32 {%0,%1,%2,%3}, [%4];"
+               : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
+               : "l"(at));
+  return v;
 }
 
 // Waits until the kernels before this one have finished, when it was launched early

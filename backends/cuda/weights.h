@@ -2,10 +2,12 @@
 #pragma once
 #include "backends/backend.h"
 #include "backends/cuda/context.h"
+#include "backends/cuda/staging.h"
 
 namespace lm::cuda {
 
-Result<LoadedWeight> load_weight(const Context& context, Backend& backend, const HostTensor& host,
-                                 WeightUse use);
+// The copy is enqueued; the host's bytes are no longer needed.
+Result<LoadedWeight> load_weight(const Context& context, Backend& backend, Staging& staging,
+                                 const HostTensor& host, WeightUse use);
 
 }  // namespace lm::cuda

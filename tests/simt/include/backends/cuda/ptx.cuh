@@ -21,6 +21,14 @@ inline void mma_s8(int (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) 
   simt::mma_s8(d, a, b);
 }
 
+inline void mma_s8_half(int (&d)[4], const uint32_t (&a)[2], uint32_t b) {
+  simt::mma_s8(d, {a[0], a[1], 0, 0}, {b, 0});
+}
+
+inline uint4 load_once(const uint4* at) {
+  return *at;
+}
+
 inline void mma_f16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
   simt::mma_f16(d, a, b);
 }

@@ -1,0 +1,249 @@
+// backends/cuda/matvec.cuh — up to 16 rows of x times a matrix in planes, at the rate at which the
+// weights arrive. A warp takes two tiles of 16 rows and a segment of the columns; every 32 columns
+// an exact integer dot on the tensor cores, then scales in f32; the block's warps are the segments,
+// whose sums are merged in order. So a result has the same bits whatever else is computed with it.
+#pragma once
+#include "backends/cuda/activations.cuh"
+#include "backends/cuda/formats.cuh"
+#include "backends/cuda/launch.h"
+#include "backends/cuda/matvec.h"
+
+namespace lm::cuda {
+
+// 128 columns of x as a lane of mma_s8's B operand holds them, and the scales of its two columns of
+// D, for kFrags times 8 rows of x. Rows behind the last are zero.
+template <class F, int kFrags>
+struct InputChunk {
+  uint4 codes[kFrags][2];
+  float4 scales[kFrags][2];
+  float4 sums[kFrags][F::kMinimum ? 2 : 1];
+  float4 high_sums[kFrags][F::kMinimum && F::kHalves ? 2 : 1];
+
+  __device__ void load(const QuantizedRows& x, int chunk, int lane) {
+    for (int f = 0; f < kFrags; ++f) {
+      const int row = 8 * f + lane / 4;
+      const uint8_t* at =
+          x.codes + (int64_t(row) * x.n_chunks + chunk) * kChunkColumns + lane % 4 * 16;
+      for (int i = 0; i < 2; ++i) {
+        codes[f][i] = row < x.n ? *reinterpret_cast<const uint4*>(at + 64 * i) : uint4{0, 0, 0, 0};
+      }
+      for (int c = 0; c < 2; ++c) {
+        const int column = 8 * f + lane % 4 * 2 + c;
+        const int64_t group = (int64_t(column) * x.n_chunks + chunk) * 4;
+        const bool exists = column < x.n;
+        scales[f][c] = load_four(x.scales + group, exists);
+        if constexpr (F::kMinimum) sums[f][c] = load_four(x.sums + group, exists);
+        if constexpr (F::kMinimum && F::kHalves) {
+          high_sums[f][c] = load_four(x.high_sums + group, exists);
+        }
+      }
+    }
+  }
+  __device__ static float4 load_four(const float* at, bool exists) {
+    return exists ? *reinterpret_cast<const float4*>(at) : float4{0, 0, 0, 0};
+  }
+};
+
+__device__ inline float part_of(const float4& v, int j) {
+  return j == 0 ? v.x : j == 1 ? v.y : j == 2 ? v.z : v.w;
+}
+
+// What a lane sums up: rows g and g + 8 (h) of a tile, columns 2t and 2t + 1 (c), at 2h + c.
+template <int kFrags>
+using Accumulators = float[kTilesPerBlock][kFrags][4];
+
+// dots[2h + c] = Σ a b over group j, weighted with the scales of its halves where it has those.
+template <class F>
+__device__ inline void group_dots(const typename F::Factors& factors, const uint32_t (&a)[4],
+                                  const uint32_t (&b)[2], int j, int (&dots)[4]) {
+  if constexpr (!F::kHalves) {
+    for (int& dot : dots) dot = 0;
+    mma_s8(dots, a, b);
+  } else {
+    int parts[2][4] = {};
+    mma_s8_half(parts[0], {a[0], a[1]}, b[0]);
+    mma_s8_half(parts[1], {a[2], a[3]}, b[1]);
+    for (int i = 0; i < 4; ++i) {
+      dots[i] = F::part_scale(factors, i / 2, j, 0) * parts[0][i] +
+                F::part_scale(factors, i / 2, j, 1) * parts[1][i];
+    }
+  }
+}
+
+template <class F, int kFrags>
+__device__ inline void add_minimum(const typename F::Factors& factors,
+                                   const InputChunk<F, kFrags>& x, int f, int j, float (&acc)[4]) {
+  for (int i = 0; i < 4; ++i) {
+    const int h = i / 2, c = i % 2;
+    const float minimum = F::minimum(factors, h, j);
+    const float sum = part_of(x.sums[f][c], j);
+    if constexpr (!F::kHalves) {
+      acc[i] = fmaf(minimum, sum, acc[i]);
+    } else {
+      const float high = part_of(x.high_sums[f][c], j);
+      const float first = float(F::part_minimum(factors, h, j, 0));
+      const float second = float(F::part_minimum(factors, h, j, 1));
+      acc[i] = fmaf(minimum, fmaf(first, sum - high, second * high), acc[i]);
+    }
+  }
+}
+
+// Adds 128 columns of a tile: groups in order, each a product of scales times an exact dot.
+template <class F, int kFrags>
+__device__ inline void add_chunk(const typename F::Chunk& weights, const InputChunk<F, kFrags>& x,
+                                 int second, float (&acc)[kFrags][4]) {
+  const typename F::Factors factors = F::factors(weights, second);
+#pragma unroll
+  for (int j = 0; j < 4; ++j) {
+    uint32_t a[4];
+    F::fragment(weights, j, a);
+#pragma unroll
+    for (int f = 0; f < kFrags; ++f) {
+      const uint32_t b[2] = {word_of(x.codes[f][j / 2], j % 2 * 2),
+                             word_of(x.codes[f][j / 2], j % 2 * 2 + 1)};
+      int dots[4];
+      group_dots<F>(factors, a, b, j, dots);
+      for (int i = 0; i < 4; ++i) {
+        const float scale = F::scale(factors, i / 2, j) * part_of(x.scales[f][i % 2], j);
+        acc[f][i] = fmaf(float(dots[i]), scale, acc[f][i]);
+      }
+      if constexpr (F::kMinimum) add_minimum<F, kFrags>(factors, x, f, j, acc[f]);
+    }
+  }
+}
+
+// The sums of chunks [begin, end) of a block's tiles. kAhead chunks of each tile are on their way
+// while one is multiplied; the first ones are asked for before the previous kernel, which makes x,
+// has finished.
+template <class F, int kFrags>
+struct Segment {
+  static constexpr int kAhead = kFrags == 1 ? 2 : 1;  // as registers allow
+  static constexpr int kChunks = plane_record(F::kType).columns / kChunkColumns;
+  const uint8_t* tiles[kTilesPerBlock];
+  int begin, end, lane;
+  typename F::Chunk ahead[kAhead][kTilesPerBlock];
+
+  __device__ void load(int chunk, int r, typename F::Chunk& to) const {
+    constexpr int kBytes = plane_record(F::kType).bytes;
+    F::load(tiles[r] + int64_t(chunk / kChunks) * kBytes, chunk % kChunks, lane, to);
+  }
+  __device__ void start() {
+#pragma unroll
+    for (int i = 0; i < kAhead; ++i) {
+      for (int r = 0; r < kTilesPerBlock && begin + i < end; ++r) load(begin + i, r, ahead[i][r]);
+    }
+  }
+  __device__ void sum(const QuantizedRows& x, Accumulators<kFrags>& acc) {
+#pragma unroll 1
+    for (int first = begin; first < end; first += kAhead) {
+#pragma unroll
+      for (int i = 0; i < kAhead; ++i) {
+        const int chunk = first + i;
+        if (chunk >= end) return;
+        InputChunk<F, kFrags> input;
+        input.load(x, chunk, lane);
+#pragma unroll
+        for (int r = 0; r < kTilesPerBlock; ++r) {
+          add_chunk<F, kFrags>(ahead[i][r], input, chunk % kChunks, acc[r]);
+          if (chunk + kAhead < end) load(chunk + kAhead, r, ahead[i][r]);
+        }
+      }
+    }
+  }
+};
+
+// Partial sums in shared memory: [segment][tile][column][16 rows, padded against bank conflicts].
+inline constexpr int kColumnFloats = 20;
+template <int kFrags>
+inline constexpr int kPartFloats = kTilesPerBlock * 8 * kFrags* kColumnFloats;
+
+template <int kFrags>
+__device__ inline void store_parts(const Accumulators<kFrags>& acc, int lane, float* part) {
+  for (int r = 0; r < kTilesPerBlock; ++r) {
+    for (int f = 0; f < kFrags; ++f) {
+      for (int i = 0; i < 4; ++i) {
+        const int column = 8 * f + lane % 4 * 2 + i % 2, row = lane / 4 + 8 * (i / 2);
+        part[(r * 8 * kFrags + column) * kColumnFloats + row] = acc[r][f][i];
+      }
+    }
+  }
+}
+
+template <int kFrags>
+__device__ inline float merged(const float* parts, int n_segments, int tile, int column, int row) {
+  const float* at = parts + (tile * 8 * kFrags + column) * kColumnFloats + row;
+  float sum = at[0];
+  for (int s = 1; s < n_segments; ++s) sum += at[s * kPartFloats<kFrags>];
+  return sum;
+}
+
+__device__ inline float with_bias(const MatvecJob& job, int64_t row, float value) {
+  return job.bias != nullptr ? value + job.bias[row] : value;
+}
+
+// Merges the segments and writes what the block computed: rows of one job, or of gate and up.
+template <class F, int kFrags>
+__device__ inline void write_outputs(const MatvecParams& p, const MatvecJob& job, int64_t tile,
+                                     const float* parts) {
+  const int n_segments = int(blockDim.x) / 32;
+  const int n_outputs = (p.glu ? 1 : kTilesPerBlock) * kTileRows * p.x.n;
+  for (int i = int(threadIdx.x); i < n_outputs; i += int(blockDim.x)) {
+    const int row_in_tile = i % kTileRows, column = i / kTileRows % p.x.n;
+    const int r = i / kTileRows / p.x.n;
+    const int64_t row = (tile + r) * kTileRows + row_in_tile;
+    if (row >= job.m) continue;
+    float* out = job.out + column * job.out_stride + row;
+    float value = merged<kFrags>(parts, n_segments, r, column, row_in_tile) * F::kUnit;
+    value = with_bias(job, row, value);
+    if (p.glu) {
+      float up = merged<kFrags>(parts, n_segments, 1, column, row_in_tile) * F::kUnit;
+      up = with_bias(p.jobs[1], row, up);
+      value = gated(p.act, p.limit, value, up);
+    }
+    *out = job.accumulate ? *out + value : value;
+  }
+}
+
+// Block: a warp for each segment. Grid: the tiles of all jobs, two by two (or gate's with up's).
+template <class F, int kFrags>
+__global__ void __launch_bounds__(512) matvec_kernel(const MatvecParams p) {
+  LM_SHARED(float, parts);
+  allow_next_kernel();
+  const int lane = int(threadIdx.x) % 32, segment = int(threadIdx.x) / 32;
+  const int n_segments = int(blockDim.x) / 32, block = int(blockIdx.x);
+  int index = 0;
+  while (!p.glu && index + 1 < p.n_jobs && block >= p.jobs[index + 1].first_block) ++index;
+  const MatvecJob& job = p.jobs[index];
+
+  Segment<F, kFrags> sums;
+  sums.begin = p.x.n_chunks * segment / n_segments;
+  sums.end = p.x.n_chunks * (segment + 1) / n_segments;
+  sums.lane = lane;
+  const int64_t tile = p.glu ? block : int64_t(block - job.first_block) * kTilesPerBlock;
+  const int64_t last = (job.m - 1) / kTileRows;
+  for (int r = 0; r < kTilesPerBlock; ++r) {
+    sums.tiles[r] = p.glu ? p.jobs[r].planes + tile * p.tile_bytes
+                          : job.planes + (tile + r < last ? tile + r : last) * p.tile_bytes;
+  }
+  sums.start();
+  wait_for_previous_kernel();
+  Accumulators<kFrags> acc = {};
+  sums.sum(p.x, acc);
+  store_parts<kFrags>(acc, lane, parts + segment * kPartFloats<kFrags>);
+  __syncthreads();
+  write_outputs<F, kFrags>(p, job, tile, parts);
+}
+
+template <class F, int kFrags>
+void launch_matvec(const Context& context, const MatvecParams& params, int segments, int n_blocks) {
+  const size_t shared = size_t(segments) * kPartFloats<kFrags> * sizeof(float);
+  launch(context, matvec_kernel<F, kFrags>,
+         {dim3(unsigned(n_blocks)), dim3(unsigned(32 * segments)), shared}, params);
+}
+
+template <class F>
+MatvecLauncher matvec_launcher(bool wide) {
+  return wide ? launch_matvec<F, 2> : launch_matvec<F, 1>;
+}
+
+}  // namespace lm::cuda

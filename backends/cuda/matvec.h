@@ -1,0 +1,50 @@
+// backends/cuda/matvec.h — what the matrix-times-few-columns kernels (matvec.cuh) are asked for.
+#pragma once
+#include <cstdint>
+
+#include "backends/backend.h"
+#include "backends/cuda/context.h"
+#include "backends/cuda/quantized_rows.cuh"
+
+namespace lm::cuda {
+
+inline constexpr int kTilesPerBlock = 2;
+inline constexpr int kMostMatvecJobs = 4;
+
+// out[row] = W x_row + bias, or out += that.
+struct MatvecJob {
+  const uint8_t* planes = nullptr;
+  int64_t m = 0;
+  float* out = nullptr;
+  int64_t out_stride = 0;
+  const float* bias = nullptr;
+  bool accumulate = false;
+  int first_block = 0;
+};
+
+struct MatvecParams {
+  QuantizedRows x;
+  int64_t tile_bytes = 0;
+  int n_jobs = 0;
+  MatvecJob jobs[kMostMatvecJobs];
+  // Jobs 0 and 1 are gate and up: out of job 0 = act(gate) * up.
+  bool glu = false;
+  Act act = Act::silu;
+  float limit = 0;
+};
+
+// Into how many segments a sum of k products is cut: one a warp, merged in order. A function of k
+// alone, so that a result's bits depend on nothing else.
+constexpr int segments_of(int64_t k) {
+  const int64_t chunks = chunks_of(k);
+  return chunks <= 8 ? 4 : chunks <= 64 ? 8 : 16;
+}
+
+using MatvecLauncher = void (*)(const Context& context, const MatvecParams& params, int segments,
+                                int n_blocks);
+// By the families of formats; null: not one of theirs. One file each: they take long to compile.
+MatvecLauncher basic_matvec(DType type, bool wide);
+MatvecLauncher k_matvec(DType type, bool wide);
+MatvecLauncher other_matvec(DType type, bool wide);
+
+}  // namespace lm::cuda

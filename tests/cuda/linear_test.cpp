@@ -1,0 +1,223 @@
+// Linear layers of few rows: every type, odd shapes, in planes and as in the file, against f64.
+#include <algorithm>
+#include <cmath>
+
+#include "tests/cpu/harness.h"
+#include "tests/cuda/on_device.h"
+#include "tests/cuda/rig.h"
+
+using namespace lm;
+using namespace lm::test;
+
+namespace {
+
+struct Shape {
+  int64_t n, m, k;
+};
+
+// Types that are multiplied as integers, with activations rounded to 8 bits.
+constexpr DType kPlaneTypes[] = {DType::q4_0,  DType::q4_1,  DType::q5_0,   DType::q5_1,
+                                 DType::q8_0,  DType::q2_K,  DType::q3_K,   DType::q4_K,
+                                 DType::q5_K,  DType::q6_K,  DType::mxfp4,  DType::iq4_NL,
+                                 DType::i4g32, DType::i4g64, DType::i4g128, DType::iq4_XS};
+bool in_planes(DType type, WeightUse use) {
+  const auto end = std::end(kPlaneTypes);
+  return use == WeightUse::matrix && std::find(std::begin(kPlaneTypes), end, type) != end;
+}
+
+// x as the integer kernels see it: groups of 32, d = max|x| / 127, rounded half to even.
+std::vector<double> rounded_activations(const std::vector<float>& x) {
+  std::vector<double> rounded(x.size());
+  for (size_t b = 0; b < x.size(); b += 32) {
+    float largest = 0;
+    for (size_t i = 0; i < 32; ++i) largest = std::max(largest, std::abs(x[b + i]));
+    const float d = largest / 127.0f, factor = largest > 0 ? 127.0f / largest : 0.0f;
+    for (size_t i = 0; i < 32; ++i) rounded[b + i] = double(d) * std::nearbyint(x[b + i] * factor);
+  }
+  return rounded;
+}
+
+struct Expected {
+  std::vector<double> out, magnitude;
+};
+// x Wᵀ in double; magnitude = Σ |x| (|w| + largest) with `largest` of the row of W where the kernel
+// splits w into scale · q and a minimum, else 0.
+Expected reference(const std::vector<double>& x, const std::vector<float>& w, Shape s, bool split) {
+  Expected e{std::vector<double>(size_t(s.n * s.m)), std::vector<double>(size_t(s.n * s.m))};
+  for (int64_t j = 0; j < s.m; ++j) {
+    const float* row = w.data() + j * s.k;
+    double largest = 0;
+    for (int64_t i = 0; split && i < s.k; ++i) {
+      largest = std::max(largest, std::abs(double(row[i])));
+    }
+    for (int64_t c = 0; c < s.n; ++c) {
+      double sum = 0, size = 0;
+      for (int64_t i = 0; i < s.k; ++i) {
+        const double xi = x[size_t(c * s.k + i)];
+        sum += xi * double(row[i]);
+        size += std::abs(xi) * (std::abs(double(row[i])) + largest);
+      }
+      e.out[size_t(c * s.m + j)] = sum;
+      e.magnitude[size_t(c * s.m + j)] = size;
+    }
+  }
+  return e;
+}
+
+std::unique_ptr<Backend> reserved(std::unique_ptr<Backend> backend, int64_t k) {
+  StepLimits limits = test_limits();
+  limits.max_linear_in = std::max(limits.max_linear_in, k);
+  if (backend != nullptr) require_ok(backend->reserve(limits));
+  return backend;
+}
+
+void check_linear(Backend& backend, DType type, Shape s, Random& random,
+                  WeightUse use = WeightUse::matrix) {
+  INFO(std::string(dtype_name(type)), " n ", s.n, " m ", s.m, " k ", s.k);
+  const TestWeight host = random_weight(type, {1, 1, s.m, s.k}, random);
+  const LoadedWeight weight = require_ok(backend.load_weight(host.host(), use));
+  const std::vector<float> x = random_floats(s.n * s.k, random);
+  const std::vector<float> bias = random_floats(s.m, random),
+                           before = random_floats(s.n * s.m, random);
+  OnDevice tx(backend, {1, 1, s.n, s.k}, x), tbias(backend, {1, 1, 1, s.m}, bias);
+  OnDevice plain(backend, {1, 1, s.n, s.m}), added(backend, {1, 1, s.n, s.m}, before);
+  backend.linear({.x = tx, .weight = weight.tensor, .out = plain});
+  backend.linear(
+      {.x = tx, .weight = weight.tensor, .out = added, .bias = tbias, .accumulate = true});
+  REQUIRE(plain.guards_intact());
+  REQUIRE(added.guards_intact());
+
+  const bool integers = in_planes(type, use);
+  const Expected e =
+      reference(integers ? rounded_activations(x) : std::vector<double>(x.begin(), x.end()),
+                host.values, s, integers);
+  const std::vector<float> out = plain.floats(), sum = added.floats();
+  // A group of 32 is an exact integer dot with at most 6 roundings, and 16 segments are merged;
+  // plain numbers round once a product.
+  const double roundings = integers ? double(s.k) / 32 * 6 + 20 : double(s.k) + 6;
+  for (size_t i = 0; i < out.size(); ++i) {
+    REQUIRE(std::abs(out[i] - e.out[i]) <= roundings * kRounding * e.magnitude[i] + kUnderflow);
+    const double total = double(out[i]) + bias[i % size_t(s.m)] + before[i];
+    const double scale = std::abs(out[i]) + std::abs(bias[i % size_t(s.m)]) + std::abs(before[i]);
+    REQUIRE(std::abs(sum[i] - total) <= 3 * kRounding * scale);
+  }
+}
+
+}  // namespace
+
+TEST_CASE("cuda linear: every type, odd rows and columns, against f64") {
+  const auto cuda = reserved(open_cuda(), 0);
+  if (cuda == nullptr) LM_SKIP("no CUDA device");
+  Random random(211);
+  for (int i = 0; i < kDTypeCount; ++i) {
+    const DType type = DType(i);
+    const int64_t block = dtype_info(type).block_elems;
+    check_linear(*cuda, type, {1, 37, block < 32 ? 100 : 3 * block}, random);
+    check_linear(*cuda, type, {3, 1, block}, random);
+    check_linear(*cuda, type, {3, 21, block}, random, WeightUse::rows);
+  }
+  for (const DType type : kPlaneTypes) {
+    check_linear(*cuda, type, {11, 50, type == DType::q8_0 ? 160 : 256}, random);
+  }
+  for (const DType type : {DType::f32, DType::f16, DType::bf16}) {
+    check_linear(*cuda, type, {5, 6, 6}, random);
+    check_linear(*cuda, type, {16, 19, 304}, random);
+    check_linear(*cuda, type, {2, 67, 301}, random);
+  }
+}
+
+TEST_CASE("cuda linear: the order of the threads changes nothing") {
+  const auto cuda = reserved(open_cuda(), 0);
+  if (cuda == nullptr) LM_SKIP("no CUDA device");
+  for (const DType type : {DType::q4_0, DType::q6_K, DType::f16}) {
+    Random random(212);
+    const Shape s{2, 40, 512};
+    const TestWeight host = random_weight(type, {1, 1, s.m, s.k}, random);
+    const std::vector<float> x = random_floats(s.n * s.k, random);
+    std::vector<float> first;
+    for_each_schedule([&] {
+      const LoadedWeight weight = require_ok(cuda->load_weight(host.host(), WeightUse::matrix));
+      OnDevice tx(*cuda, {1, 1, s.n, s.k}, x), out(*cuda, {1, 1, s.n, s.m});
+      cuda->linear({.x = tx, .weight = weight.tensor, .out = out});
+      if (first.empty()) first = out.floats();
+      REQUIRE(same_bits(out.floats(), first));
+    });
+  }
+}
+
+TEST_CASE("cuda linear: a row's bits do not depend on its company") {
+  const auto cuda = reserved(open_cuda(), 1280);
+  if (cuda == nullptr) LM_SKIP("no CUDA device");
+  for (const DType type :
+       {DType::q4_0, DType::q4_K, DType::q2_K, DType::q6_K, DType::f16, DType::iq3_S}) {
+    INFO(std::string(dtype_name(type)));
+    Random random(213);
+    const Shape s{16, 33, 1280};
+    const TestWeight host = random_weight(type, {1, 1, s.m, s.k}, random);
+    const LoadedWeight weight = require_ok(cuda->load_weight(host.host(), WeightUse::matrix));
+    OnDevice x(*cuda, {1, 1, s.n, s.k}, random_floats(s.n * s.k, random));
+    OnDevice all(*cuda, {1, 1, s.n, s.m}), alone(*cuda, {1, 1, s.n, s.m});
+    cuda->linear({.x = x, .weight = weight.tensor, .out = all});
+    int64_t row = 0;
+    for (const int64_t n : {1, 2, 4, 9}) {
+      cuda->linear(
+          {.x = row_range(x, row, n), .weight = weight.tensor, .out = row_range(alone, row, n)});
+      row += n;
+    }
+    REQUIRE(same_bits(all.floats(), alone.floats()));
+  }
+}
+
+TEST_CASE("cuda linear: the fused forms are the plain ones") {
+  const auto cuda = reserved(open_cuda(), 0);
+  if (cuda == nullptr) LM_SKIP("no CUDA device");
+  for (const int64_t n : {1, 10}) {
+    for (const DType type : {DType::q4_0, DType::q4_K, DType::f16}) {
+      INFO(std::string(dtype_name(type)), " n ", n);
+      Random random(214);
+      const int64_t k = 768, m = 40;
+      const auto load = [&](DType t, int64_t rows) {
+        return require_ok(
+            cuda->load_weight(random_weight(t, {1, 1, rows, k}, random).host(), WeightUse::matrix));
+      };
+      // Five of a type do not fit in one launch; another type lies between them.
+      std::vector<LoadedWeight> weights;
+      for (const int64_t rows : {m, m, int64_t{16}, int64_t{70}, int64_t{3}})
+        weights.push_back(load(type, rows));
+      weights.insert(weights.begin() + 2, load(DType::q8_0, 24));
+      OnDevice x(*cuda, {1, 1, n, k}, random_floats(n * k, random)),
+          norm_weight(*cuda, {1, 1, 1, k}, random_floats(k, random)), normed(*cuda, {1, 1, n, k}),
+          bias(*cuda, {1, 1, 1, m}, random_floats(m, random));
+      const RmsNorm norm{.x = x, .weight = norm_weight, .out = normed, .eps = 1e-5f};
+      std::vector<std::unique_ptr<OnDevice>> outs;
+      const auto linears = [&] {
+        std::vector<Linear> ops;
+        for (const LoadedWeight& w : weights) {
+          outs.push_back(
+              std::make_unique<OnDevice>(*cuda, std::array<int64_t, 4>{1, 1, n, w.tensor.rows()}));
+          ops.push_back({.x = normed, .weight = w.tensor, .out = *outs.back()});
+        }
+        ops[0].bias = bias;
+        return ops;
+      };
+      const std::vector<Linear> fused = linears(), plain = linears();
+      cuda->norm_linears(norm, fused);
+      const std::vector<float> fused_norm = normed.floats();
+      cuda->Backend::norm_linears(norm, plain);
+      REQUIRE(same_bits(fused_norm, normed.floats()));
+      for (size_t i = 0; i < fused.size(); ++i) {
+        REQUIRE(outs[i]->guards_intact());
+        REQUIRE(same_bits(outs[i]->floats(), outs[i + fused.size()]->floats()));
+      }
+      const auto glu = [&](const std::vector<Linear>& ops, Act act) {
+        return Glu{.gate = ops[0].out, .up = ops[1].out, .out = ops[0].out, .act = act, .limit = 2};
+      };
+      for (const Act act : {Act::silu, Act::gelu_tanh, Act::gelu_erf, Act::swiglu_oai}) {
+        cuda->norm_glu(norm, fused[0], fused[1], glu(fused, act));
+        cuda->Backend::norm_glu(norm, plain[0], plain[1], glu(plain, act));
+        REQUIRE(outs[0]->guards_intact());
+        REQUIRE(same_bits(outs[0]->floats(), outs[fused.size()]->floats()));
+      }
+    }
+  }
+}
