@@ -59,8 +59,7 @@ __global__ void __launch_bounds__(32 * kWarps) planes_kernel(const PlanesParams 
     for (int i = 0; i < 4; ++i) {
       const int h = i % 2, part = i / 2;
       const int64_t row = int64_t(blockIdx.y) * kTileRows + lane / 4 + 8 * h;
-      const int64_t column =
-          int64_t(chunk) * kChunkColumns + 32 * j + 16 * part + lane % 4 * 4;
+      const int64_t column = int64_t(chunk) * kChunkColumns + 32 * j + 16 * part + lane % 4 * 4;
       if (row >= p.n || column >= n_chunks * kHalfTileColumns) continue;
       uint2* piece = reinterpret_cast<uint2*>(piece_at(p.tiles, n_chunks, p.at + row, column / 8));
       piece[column / 4 % 2] = four_halves<F>(factors, a[i], h, j, part);
@@ -73,31 +72,48 @@ using Launch = void (*)(const Context&, const PlanesParams&);
 template <class F>
 void launch_planes(const Context& context, const PlanesParams& p) {
   const int64_t chunks = chunks_of(p.k);
-  launch(context, planes_kernel<F>,
-         {dim3(unsigned((chunks + kWarps - 1) / kWarps), unsigned(tiles_of(p.n))),
-          dim3(32 * kWarps)},
-         p);
+  launch(
+      context, planes_kernel<F>,
+      {dim3(unsigned((chunks + kWarps - 1) / kWarps), unsigned(tiles_of(p.n))), dim3(32 * kWarps)},
+      p);
 }
 
 Launch launch_of(DType type) {
   switch (type) {
-    case DType::q4_0: return launch_planes<FormatQ4_0>;
-    case DType::q4_1: return launch_planes<FormatQ4_1>;
-    case DType::q5_0: return launch_planes<FormatQ5_0>;
-    case DType::q5_1: return launch_planes<FormatQ5_1>;
-    case DType::q8_0: return launch_planes<FormatQ8_0>;
-    case DType::q2_K: return launch_planes<FormatQ2_K>;
-    case DType::q3_K: return launch_planes<FormatQ3_K>;
-    case DType::q4_K: return launch_planes<FormatQ4_K>;
-    case DType::q5_K: return launch_planes<FormatQ5_K>;
-    case DType::q6_K: return launch_planes<FormatQ6_K>;
-    case DType::iq4_NL: return launch_planes<FormatIq4_NL>;
-    case DType::iq4_XS: return launch_planes<FormatIq4_XS>;
-    case DType::mxfp4: return launch_planes<FormatMxfp4>;
-    case DType::i4g32: return launch_planes<FormatI4g32>;
-    case DType::i4g64: return launch_planes<FormatI4g64>;
-    case DType::i4g128: return launch_planes<FormatI4g128>;
-    default: return nullptr;
+    case DType::q4_0:
+      return launch_planes<FormatQ4_0>;
+    case DType::q4_1:
+      return launch_planes<FormatQ4_1>;
+    case DType::q5_0:
+      return launch_planes<FormatQ5_0>;
+    case DType::q5_1:
+      return launch_planes<FormatQ5_1>;
+    case DType::q8_0:
+      return launch_planes<FormatQ8_0>;
+    case DType::q2_K:
+      return launch_planes<FormatQ2_K>;
+    case DType::q3_K:
+      return launch_planes<FormatQ3_K>;
+    case DType::q4_K:
+      return launch_planes<FormatQ4_K>;
+    case DType::q5_K:
+      return launch_planes<FormatQ5_K>;
+    case DType::q6_K:
+      return launch_planes<FormatQ6_K>;
+    case DType::iq4_NL:
+      return launch_planes<FormatIq4_NL>;
+    case DType::iq4_XS:
+      return launch_planes<FormatIq4_XS>;
+    case DType::mxfp4:
+      return launch_planes<FormatMxfp4>;
+    case DType::i4g32:
+      return launch_planes<FormatI4g32>;
+    case DType::i4g64:
+      return launch_planes<FormatI4g64>;
+    case DType::i4g128:
+      return launch_planes<FormatI4g128>;
+    default:
+      return nullptr;
   }
 }
 
@@ -108,13 +124,13 @@ void planes_to_half_tiles(const Context& context, Tensor weight, int64_t first, 
   const Launch run = launch_of(weight.dtype);
   LM_CHECK(run != nullptr && first % kTileRows == 0 && tiles_of(n) <= 65535);
   const int64_t bytes = tile_bytes(weight.dtype, weight.cols());
-  run(context, {.planes = reinterpret_cast<const uint8_t*>(weight.data()) +
-                          first / kTileRows * bytes,
-                .n = n,
-                .k = weight.cols(),
-                .tile_bytes = bytes,
-                .tiles = tiles,
-                .at = at});
+  run(context,
+      {.planes = reinterpret_cast<const uint8_t*>(weight.data()) + first / kTileRows * bytes,
+       .n = n,
+       .k = weight.cols(),
+       .tile_bytes = bytes,
+       .tiles = tiles,
+       .at = at});
 }
 
 }  // namespace lm::cuda
