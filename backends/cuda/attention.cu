@@ -5,12 +5,12 @@
 
 namespace lm::cuda {
 
-Status prepare_attention(const DeviceFacts&) {
-  return ok();
+Status prepare_attention(const DeviceFacts& facts) {
+  return prepare_attention_decode(facts);
 }
 
-size_t attention_scratch_bytes(const StepLimits&, const DeviceFacts&) {
-  return 0;
+size_t attention_scratch_bytes(const StepLimits& limits, const DeviceFacts&) {
+  return decode_scratch_bytes(limits);
 }
 
 void attention(const Context& context, const Attention& op, const StepView& step) {
@@ -24,11 +24,11 @@ void attention(const Context& context, const Attention& op, const StepView& step
                                   .out_stride = f32_stride(op.out),
                                   .k = view_of(op.k_cache),
                                   .v = view_of(op.v_cache),
-                                  .positions = i32(step.positions),
                                   .q_start = i32(step.q_start),
                                   .kv_len = i32(step.kv_len),
                                   .block_table = i32(step.block_table),
                                   .table_stride = step.block_table.row_bytes / 4,
+                                  .max_blocks = int(step.block_table.cols()),
                                   .sinks = op.sinks ? f32(op.sinks) : nullptr,
                                   .scale = op.scale,
                                   .softcap = op.softcap,
@@ -37,7 +37,10 @@ void attention(const Context& context, const Attention& op, const StepView& step
                                   .n_seqs = step.n_seqs,
                                   .n_heads = int(n_heads),
                                   .group = int(n_heads / n_kv_heads)};
-  attention_any(context, params, op.k_cache.dtype);
+  const DType type = op.k_cache.dtype;
+  if (!decodes(context, params, type)) return attention_any(context, params, type, 1);
+  attention_decode(context, params, type);
+  if (n > kMostDecodeRows) attention_any(context, params, type, kMostDecodeRows + 1);
 }
 
 }  // namespace lm::cuda

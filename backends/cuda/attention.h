@@ -17,8 +17,9 @@ struct AttentionParams {
   float* out;
   int64_t q_stride, out_stride;  // floats between heads
   KvCacheView k, v;
-  const int32_t *positions, *q_start, *kv_len, *block_table;
+  const int32_t *q_start, *kv_len, *block_table;
   int64_t table_stride;  // entries between sequences
+  int max_blocks;        // of a sequence
   const float* sinks;    // or nullptr
   float scale, softcap;
   int window;
@@ -28,7 +29,15 @@ struct AttentionParams {
 KvCacheView view_of(Tensor cache);
 void check_caches(Tensor k_cache, Tensor v_cache, int64_t head_dim, const StepView& step);
 
-// attention_any.cu: every type and shape, one row and head at a time.
-void attention_any(const Context& context, const AttentionParams& params, DType type);
+// attention_any.cu: every type and shape, one row and head at a time; of sequences of at least
+// least_rows rows in the step.
+void attention_any(const Context& context, const AttentionParams& params, DType type,
+                   int least_rows);
+
+// attention_decode.cu: sequences of up to kMostDecodeRows rows, where decodes().
+Status prepare_attention_decode(const DeviceFacts& facts);
+bool decodes(const Context& context, const AttentionParams& params, DType type);
+size_t decode_scratch_bytes(const StepLimits& limits);
+void attention_decode(const Context& context, const AttentionParams& params, DType type);
 
 }  // namespace lm::cuda

@@ -32,19 +32,20 @@ __device__ float2 score_segment(const AttentionParams& p, const SharedState& s, 
     for (int d = 0; d < p.k.head_dim; ++d) {
       dot = fmaf(s.query[d], Kv::at(p.k, head, key % p.k.block_size, d), dot);
     }
-    score = capped(p, dot * p.scale);
+    score = scaled(p, dot);
   }
   const float m = block_max(score, s.parts, thread, kThreads);
   // A NaN is no maximum: it stays in its weight.
-  const float weight = seen ? expf(score - m) : 0.0f;
+  const float weight = seen ? exp2f(score - m) : 0.0f;
   s.weight[thread] = weight;
   const float l = block_sum(weight, s.parts + kThreads / kWarp, thread, kThreads);
   return make_float2(m, l);
 }
 
-// Flops: 4 head_dim for a key. Bytes: the keys and values, once for a head.
+// Leaves sequences of fewer rows alone. Flops: 4 head_dim for a key. Bytes: the keys and values,
+// once for a head.
 template <class Kv>
-__global__ void attention_any_kernel(AttentionParams p) {
+__global__ void attention_any_kernel(AttentionParams p, int least_rows) {
   LM_SHARED(float, memory);
   const int head_dim = p.k.head_dim, thread = int(threadIdx.x);
   const SharedState s = {memory, memory + head_dim, memory + 2 * head_dim,
@@ -58,18 +59,19 @@ __global__ void attention_any_kernel(AttentionParams p) {
     for (int d = thread; d < head_dim; d += kThreads) out[d] = 0;
     return;
   }
+  const int n_rows = p.q_start[sequence + 1] - p.q_start[sequence];
+  if (n_rows < least_rows) return;
   const float* q = p.q + (int64_t(row) * p.n_heads + head) * p.q_stride;
   for (int d = thread; d < head_dim; d += kThreads) {
     s.query[d] = q[d];
     s.total[d] = 0;
   }
   __syncthreads();
-  const KeyRange keys = keys_of(p, sequence, row);
+  const KeyRange keys = keys_at(p, p.kv_len[sequence] - n_rows + row - p.q_start[sequence]);
   const int32_t* table = p.block_table + sequence * p.table_stride;
-  float m = -INFINITY, l = 0;
+  float2 state = make_float2(-INFINITY, 0);
   for (int segment = keys.begin / kSegment; segment * kSegment < keys.end; ++segment) {
-    const float2 part = score_segment<Kv>(p, s, segment, table, kv_head, keys);
-    const Merge merge = merge_of(m, part.x);
+    const Merge merge = merge_of(state, score_segment<Kv>(p, s, segment, table, kv_head, keys));
     const int base = segment * kSegment;
     const int begin = max(keys.begin, base), end = min(keys.end, base + kSegment);
     for (int d = thread; d < head_dim; d += kThreads) {
@@ -78,30 +80,30 @@ __global__ void attention_any_kernel(AttentionParams p) {
         const std::byte* values = p.v.head(table[key / p.v.block_size], kv_head);
         sum = fmaf(s.weight[key - base], Kv::at(p.v, values, key % p.v.block_size, d), sum);
       }
-      s.total[d] = fmaf(s.total[d], merge.state_weight, sum * merge.part_weight);
+      s.total[d] = merge.of(s.total[d], sum);
     }
-    m = merge.m;
-    l = fmaf(l, merge.state_weight, part.y * merge.part_weight);
+    state = merge.state;
     __syncthreads();  // before the next segment's weights and parts
   }
-  const float factor = final_factor(p, head, m, l);
+  const float factor = final_factor(p, head, state);
   for (int d = thread; d < head_dim; d += kThreads) out[d] = s.total[d] * factor;
 }
 
 }  // namespace
 
-void attention_any(const Context& context, const AttentionParams& params, DType type) {
+void attention_any(const Context& context, const AttentionParams& params, DType type,
+                   int least_rows) {
   const size_t floats = size_t(2 * params.k.head_dim + kSegment + 2 * kThreads / kWarp);
   const Grid grid = {.blocks = dim3(unsigned(params.n_tokens), unsigned(params.n_heads)),
                      .threads = dim3(kThreads),
                      .shared_bytes = floats * sizeof(float)};
   switch (type) {
     case DType::f32:
-      return launch(context, attention_any_kernel<F32Kv>, grid, params);
+      return launch(context, attention_any_kernel<F32Kv>, grid, params, least_rows);
     case DType::f16:
-      return launch(context, attention_any_kernel<F16Kv>, grid, params);
+      return launch(context, attention_any_kernel<F16Kv>, grid, params, least_rows);
     default:
-      return launch(context, attention_any_kernel<Q8Kv>, grid, params);
+      return launch(context, attention_any_kernel<Q8Kv>, grid, params, least_rows);
   }
 }
 

@@ -1,0 +1,429 @@
+// Attention of few rows (decoding, verifying drafts): bound by reading the cache, so that every key
+// and value is read once for all heads and rows that share it, in 16-byte loads of many warps. The
+// products run on tensor cores, which have time for it; see attention_plan.cuh for how work is cut
+// and attention_fragments.cuh for the loads. (Flash-Decoding; online softmax: arXiv:1805.02867.)
+#include <algorithm>
+
+#include "backends/cuda/attention_fragments.cuh"
+#include "backends/cuda/attention_plan.cuh"
+#include "backends/cuda/launch.h"
+#include "backends/cuda/ops.h"
+#include "engine/core/check.h"
+
+namespace lm::cuda {
+namespace {
+
+constexpr int kWarps = 4;
+constexpr int kThreads = kWarps * kWarp;
+constexpr int kKeysOfWarp = kSegment / kWarps;  // of each segment
+
+// One item of work: some queries of one KV head and the parts of the keys to be reduced for them.
+struct Item {
+  SequencePlan plan;
+  int kv_head, first_query, n_queries;
+  int first_part, n_parts;
+
+  // Query i of the item is a row of the sequence and a head of the group.
+  __device__ int row(int i, int group) const { return (first_query + i) / group; }
+  __device__ int head(int i, int group) const {
+    return kv_head * group + (first_query + i) % group;
+  }
+};
+
+// What a block keeps in shared memory.
+template <int kDim>
+struct SharedParts {
+  uint4 queries[HeadDims<kDim>::kSteps * kWarp];  // operands of each step and lane
+  float sums[kWarps][kTileQueries][kDim];         // of one part
+  float totals[kTileQueries][kDim];               // of all parts so far
+  float2 states[kWarps][kTileQueries];            // m and l of sums
+  float2 total_states[2][kTileQueries];           // of totals; before and after a part
+  Item item;
+  bool has_item;
+};
+
+__device__ Item item_of(const AttentionParams& p, const SequencePlan& plan, int index) {
+  Item item;
+  item.plan = plan;
+  item.kv_head = index % p.k.n_heads;
+  index /= p.k.n_heads;
+  item.first_query = index % plan.n_tiles * kTileQueries;
+  item.n_queries = min(kTileQueries, plan.n_rows * p.group - item.first_query);
+  item.first_part = plan.first_part + (plan.split ? index / plan.n_tiles : 0);
+  item.n_parts = plan.split ? 1 : plan.n_parts;
+  return item;
+}
+
+// The index-th item, if there is one; by a warp.
+__device__ void take_item(const AttentionParams& p, const PartMemory& memory, int index, Item& item,
+                          bool& has_item) {
+  SequencePlan plan;
+  int within = 0;
+  const bool found = find_item(p, memory.n_slots, index, plan, within);
+  if (threadIdx.x != 0) return;
+  has_item = found;
+  if (found) item = item_of(p, plan, within);
+}
+
+// The queries as operands of the products; zeros where the item has none.
+template <int kDim>
+__device__ void load_queries(const AttentionParams& p, const Item& item, SharedParts<kDim>& s) {
+  const auto halves = [&](int i, int dim) {
+    if (i >= item.n_queries) return make_uint2(0, 0);
+    const int64_t row = item.plan.first_row + item.row(i, p.group);
+    const float4 x = *reinterpret_cast<const float4*>(
+        p.q + (row * p.n_heads + item.head(i, p.group)) * p.q_stride + dim);
+    return make_uint2(bits_of(__floats2half2_rn(x.x, x.y)), bits_of(__floats2half2_rn(x.z, x.w)));
+  };
+  for (int i = int(threadIdx.x); i < HeadDims<kDim>::kSteps * kWarp; i += kThreads) {
+    const int g = i % kWarp / 4, t = i % 4, dim = HeadDims<kDim>::query_dim(i / kWarp, t);
+    const uint2 low = halves(g, dim), high = halves(g + 8, dim);
+    s.queries[i] = make_uint4(low.x, high.x, low.y, high.y);
+  }
+}
+
+// The online softmax of a lane's two queries, g and g + 8, over a warp's keys.
+template <int kDim>
+struct WarpState {
+  float m[2] = {-INFINITY, -INFINITY};
+  float l[2] = {0, 0};  // of this lane's keys
+  float sums[HeadDims<kDim>::kTiles][4] = {};
+};
+
+// Scores become weights 2^(s - m), as operands of the next product; what was summed before is
+// brought to the new m. Keys from `key`; query i sees keys [seen[i].begin, seen[i].end).
+template <int kDim>
+__device__ inline void soften(const AttentionParams& p, float (&scores)[2][4], int key,
+                              const KeyRange (&seen)[2], WarpState<kDim>& state,
+                              uint32_t (&weights)[4]) {
+  const int t = int(threadIdx.x) % 4;
+#pragma unroll
+  for (int n = 0; n < 2; ++n) {
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      const int k = key + 8 * n + 2 * t + i % 2;
+      const KeyRange& range = seen[i / 2];
+      const bool sees = k >= range.begin && k < range.end;
+      scores[n][i] = sees ? scaled(p, scores[n][i]) : -INFINITY;
+    }
+  }
+  float factor[2];
+#pragma unroll
+  for (int q = 0; q < 2; ++q) {
+    float m = fmaxf(fmaxf(scores[0][2 * q], scores[0][2 * q + 1]),
+                    fmaxf(scores[1][2 * q], scores[1][2 * q + 1]));
+    m = fmaxf(m, __shfl_xor_sync(kAllLanes, m, 1));
+    m = fmaxf(m, __shfl_xor_sync(kAllLanes, m, 2));
+    m = fmaxf(m, state.m[q]);
+    factor[q] = state.m[q] == m ? 1.0f : exp2f(state.m[q] - m);
+    state.m[q] = m;
+    const float base = m == -INFINITY ? 0.0f : m;
+    float sum = 0;
+#pragma unroll
+    for (int n = 0; n < 2; ++n) {
+      const float a = exp2f(scores[n][2 * q] - base), b = exp2f(scores[n][2 * q + 1] - base);
+      sum += a + b;
+      weights[2 * n + q] = bits_of(__floats2half2_rn(a, b));
+    }
+    state.l[q] = fmaf(state.l[q], factor[q], sum);
+  }
+  if (__any_sync(kAllLanes, factor[0] != 1.0f || factor[1] != 1.0f)) {
+#pragma unroll
+    for (int n = 0; n < HeadDims<kDim>::kTiles; ++n) {
+#pragma unroll
+      for (int i = 0; i < 4; ++i) state.sums[n][i] *= factor[i / 2];
+    }
+  }
+}
+
+// A warp's chunks of a part: 64 keys of each segment of 256.
+struct ChunkWalk {
+  int begin, end;  // of the part's keys that any query sees
+  int base;        // the part's first key, and this warp's first
+  __device__ int key(int chunk) const {
+    constexpr int kOfWarp = kKeysOfWarp / kChunk;
+    return base + chunk / kOfWarp * kSegment + chunk % kOfWarp * kChunk;
+  }
+  __device__ bool done(int chunk) const { return key(chunk) >= end; }
+};
+
+template <class Chunk, int kDim>
+__device__ void reduce_part(const AttentionParams& p, const Item& item, int part,
+                            const SharedParts<kDim>& s, WarpState<kDim>& state) {
+  const int lane = int(threadIdx.x) % kWarp, g = lane / 4, t = lane % 4;
+  const int32_t* table = p.block_table + item.plan.sequence * p.table_stride;
+  KeyRange seen[2];
+  for (int q = 0; q < 2; ++q) {
+    const int i = min(g + 8 * q, item.n_queries - 1);
+    seen[q] = keys_at(p, item.plan.position(item.row(i, p.group)));
+  }
+  ChunkWalk walk;
+  walk.base = part_begin(part) + int(threadIdx.x) / kWarp * kKeysOfWarp;
+  walk.begin = keys_at(p, item.plan.position(item.row(0, p.group))).begin;
+  walk.end =
+      min(item.plan.position(item.row(item.n_queries - 1, p.group)) + 1, part_begin(part + 1));
+  int chunk = 0;
+  while (!walk.done(chunk) && walk.key(chunk) + kChunk <= walk.begin) ++chunk;
+  if (walk.done(chunk)) return;
+
+  // The next chunk is on its way while this one is reduced; where registers don't hold that many
+  // values, only its keys.
+  constexpr bool kValuesAhead = kDim <= 128;
+  typename Chunk::Keys keys;
+  typename Chunk::Values values;
+  const unsigned block_size = unsigned(p.k.block_size);
+  const auto block_of = [&](int c) { return table[unsigned(walk.key(c)) / block_size]; };
+  const auto load_keys = [&](int block, int c) {
+    const int token = int(unsigned(walk.key(c)) % block_size);
+    Chunk::load_keys(p.k, {p.k.head(block, item.kv_head), token}, g, t, keys);
+  };
+  const auto load_values = [&](int block, int c) {
+    const int token = int(unsigned(walk.key(c)) % block_size);
+    // A bit for each key that some query sees.
+    const int first = max(walk.begin - walk.key(c), 0), n = min(walk.end - walk.key(c), kChunk);
+    const uint32_t valid = (0xFFFFu >> (kChunk - n)) & (0xFFFFu << first);
+    Chunk::load_values(p.v, {p.v.head(block, item.kv_head), token}, g, t, valid, values);
+  };
+  int block = block_of(chunk);
+  load_keys(block, chunk);
+  if (kValuesAhead) load_values(block, chunk);
+  for (; !walk.done(chunk); ++chunk) {
+    const bool more = !walk.done(chunk + 1);
+    const int next = more ? block_of(chunk + 1) : 0;
+    float scores[2][4] = {};
+    Chunk::score(keys, s.queries, lane, scores);
+    if (!kValuesAhead) load_values(block, chunk);
+    if (kValuesAhead && more) load_keys(next, chunk + 1);
+    uint32_t weights[4];
+    soften<kDim>(p, scores, walk.key(chunk), seen, state, weights);
+    Chunk::add(values, weights, state.sums);
+    if (!more) break;
+    if (kValuesAhead) load_values(next, chunk + 1);
+    if (!kValuesAhead) load_keys(next, chunk + 1);
+    block = next;
+  }
+}
+
+// A warp's sums to shared memory, for the block to merge.
+template <int kDim>
+__device__ void share(const Item& item, const WarpState<kDim>& state, SharedParts<kDim>& s) {
+  const int warp = int(threadIdx.x) / kWarp, g = int(threadIdx.x) % kWarp / 4,
+            t = int(threadIdx.x) % 4;
+#pragma unroll
+  for (int q = 0; q < 2; ++q) {
+    float l = state.l[q];
+    l += __shfl_xor_sync(kAllLanes, l, 1);
+    l += __shfl_xor_sync(kAllLanes, l, 2);
+    if (g + 8 * q >= item.n_queries) continue;
+    if (t == 0) s.states[warp][g + 8 * q] = make_float2(state.m[q], l);
+    float* sums = s.sums[warp][g + 8 * q];
+#pragma unroll
+    for (int n = 0; n < HeadDims<kDim>::kTiles; ++n) {
+      sums[HeadDims<kDim>::output_dim(n, 2 * t)] = state.sums[n][2 * q];
+      sums[HeadDims<kDim>::output_dim(n, 2 * t + 1)] = state.sums[n][2 * q + 1];
+    }
+  }
+}
+
+// Where the part-th part of a query's state lies.
+__device__ inline int64_t slot_of(const AttentionParams& p, const SequencePlan& plan, int row,
+                                  int head, int part) {
+  return plan.first_slot + (int64_t(row) * p.n_heads + head) * plan.n_parts + part -
+         plan.first_part;
+}
+
+__device__ inline float* out_of(const AttentionParams& p, const SequencePlan& plan, int row,
+                                int head) {
+  return p.out + (int64_t(plan.first_row + row) * p.n_heads + head) * p.out_stride;
+}
+
+// The warps' sums of a part become one, in order; it is kept for the other kernel, or merged with
+// the parts before it and, behind the last one, written out.
+template <int kDim>
+__device__ void finish_part(const AttentionParams& p, const PartMemory& memory, const Item& item,
+                            int part, SharedParts<kDim>& s) {
+  const int before = part % 2;  // which of total_states
+  const bool first = part == item.first_part, last = part + 1 == item.first_part + item.n_parts;
+  for (int i = int(threadIdx.x); i < item.n_queries * kDim; i += kThreads) {
+    const int query = i / kDim, dim = i % kDim;
+    float2 state = s.states[0][query];
+    float sum = s.sums[0][query][dim];
+    for (int w = 1; w < kWarps; ++w) {
+      const Merge merge = merge_of(state, s.states[w][query]);
+      state = merge.state;
+      sum = merge.of(sum, s.sums[w][query][dim]);
+    }
+    const int row = item.row(query, p.group), head = item.head(query, p.group);
+    if (item.plan.split) {
+      const int64_t slot = slot_of(p, item.plan, row, head, part);
+      memory.sums[slot * kDim + dim] = sum;
+      if (dim == 0) memory.states[slot] = state;
+      continue;
+    }
+    const float2 none = make_float2(-INFINITY, 0);
+    const Merge merge = merge_of(first ? none : s.total_states[before][query], state);
+    const float total = merge.of(first ? 0.0f : s.totals[query][dim], sum);
+    if (last) {
+      out_of(p, item.plan, row, head)[dim] = total * final_factor(p, head, merge.state);
+    } else {
+      s.totals[query][dim] = total;
+      if (dim == 0) s.total_states[1 - before][query] = merge.state;
+    }
+  }
+}
+
+// Bytes: what the sequences' keys and values take, once for every 16 queries of a KV head, and 8 a
+// dimension of each query and part. Flops: 64 a key and dimension.
+template <class Chunk, int kDim>
+__global__ __launch_bounds__(kThreads,
+                             kDim <= 128 ? 3 : 2) void attention_decode_kernel(AttentionParams p,
+                                                                               PartMemory memory) {
+  LM_SHARED(SharedParts<kDim>, s);
+  wait_for_previous_kernel();
+  allow_next_kernel();
+  for (int index = int(blockIdx.x);; index += int(gridDim.x)) {
+    __syncthreads();  // the item before is finished
+    if (threadIdx.x < kWarp) take_item(p, memory, index, s->item, s->has_item);
+    __syncthreads();
+    if (!s->has_item) return;
+    const Item& item = s->item;
+    load_queries<kDim>(p, item, *s);
+    for (int part = item.first_part; part < item.first_part + item.n_parts; ++part) {
+      __syncthreads();
+      WarpState<kDim> state;
+      reduce_part<Chunk, kDim>(p, item, part, *s, state);
+      share<kDim>(item, state, *s);
+      __syncthreads();
+      finish_part<kDim>(p, memory, item, part, *s);
+    }
+  }
+}
+
+constexpr int kMergeThreads = 128;
+constexpr int kMergeAhead = 16;  // parts whose sums are on their way at once
+
+// Merges the parts of one row and head at a time, in order; rows of no sequence become zeros.
+// Bytes: 4 a dimension and part.
+__global__ void merge_parts_kernel(AttentionParams p, PartMemory memory) {
+  wait_for_previous_kernel();
+  allow_next_kernel();
+  const int head_dim = p.k.head_dim;
+  for (int index = int(blockIdx.x); index < p.n_tokens * p.n_heads; index += int(gridDim.x)) {
+    const int row = index / p.n_heads, head = index % p.n_heads;
+    SequencePlan plan;
+    if (!find_row(p, memory.n_slots, row, plan)) {
+      float* out = p.out + (int64_t(row) * p.n_heads + head) * p.out_stride;
+      for (int d = int(threadIdx.x); d < head_dim; d += kMergeThreads) out[d] = 0;
+      continue;
+    }
+    if (!plan.split) continue;
+    const int64_t slot = slot_of(p, plan, row - plan.first_row, head, plan.first_part);
+    const float2* states = memory.states + slot;
+    for (int d = int(threadIdx.x); d < head_dim; d += kMergeThreads) {
+      const float* sums = memory.sums + slot * head_dim + d;
+      float2 state = make_float2(-INFINITY, 0);
+      float total = 0;
+      for (int first = 0; first < plan.n_parts; first += kMergeAhead) {
+        float ahead[kMergeAhead];
+#pragma unroll
+        for (int i = 0; i < kMergeAhead; ++i) {
+          if (first + i < plan.n_parts) ahead[i] = sums[int64_t(first + i) * head_dim];
+        }
+#pragma unroll
+        for (int i = 0; i < kMergeAhead; ++i) {
+          if (first + i >= plan.n_parts) continue;
+          const Merge merge = merge_of(state, states[first + i]);
+          state = merge.state;
+          total = merge.of(total, ahead[i]);
+        }
+      }
+      out_of(p, plan, row - plan.first_row, head)[d] = total * final_factor(p, head, state);
+    }
+  }
+}
+
+// The most items that a step of this shape can have: of as many keys as the table has room for.
+int64_t most_items_of(const AttentionParams& p) {
+  const int64_t rows = std::min(p.n_tokens, kMostDecodeRows);
+  const int64_t tiles = (rows * p.group + kTileQueries - 1) / kTileQueries;
+  const int64_t parts = (int64_t(p.max_blocks) * p.k.block_size + kSegment - 1) / kSegment;
+  return p.n_seqs * tiles * p.k.n_heads * parts;
+}
+
+template <template <int> class Chunk, int kDim>
+void launch_decode(const Context& context, const AttentionParams& params,
+                   const PartMemory& memory) {
+  const int blocks_at_once = (kDim <= 128 ? 3 : 2) * context.facts.n_multiprocessors;
+  const int64_t most_items = most_items_of(params);
+  launch(context, attention_decode_kernel<Chunk<kDim>, kDim>,
+         {.blocks = dim3(unsigned(std::min<int64_t>(blocks_at_once, most_items))),
+          .threads = dim3(kThreads),
+          .shared_bytes = sizeof(SharedParts<kDim>)},
+         params, memory);
+}
+
+// The kernel of a type and head size, or nullptr.
+using Launcher = void (*)(const Context&, const AttentionParams&, const PartMemory&);
+Launcher launcher_of(DType type, int head_dim) {
+  const bool half = type == DType::f16;
+  if (!half && type != DType::q8_0) return nullptr;
+  switch (head_dim) {
+    case 64:
+      return half ? launch_decode<F16Chunk, 64> : launch_decode<Q8Chunk, 64>;
+    case 80:
+      return half ? launch_decode<F16Chunk, 80> : nullptr;
+    case 96:
+      return half ? launch_decode<F16Chunk, 96> : launch_decode<Q8Chunk, 96>;
+    case 128:
+      return half ? launch_decode<F16Chunk, 128> : launch_decode<Q8Chunk, 128>;
+    case 256:
+      return half ? launch_decode<F16Chunk, 256> : launch_decode<Q8Chunk, 256>;
+    default:
+      return nullptr;
+  }
+}
+
+bool aligned(const void* p) {
+  return reinterpret_cast<uintptr_t>(p) % 16 == 0;
+}
+
+}  // namespace
+
+Status prepare_attention_decode(const DeviceFacts& facts) {
+  constexpr size_t kBytes = sizeof(SharedParts<256>);
+  if (size_t(facts.max_shared_bytes) < kBytes) return ok();
+  LM_TRY(allow_shared_bytes(attention_decode_kernel<F16Chunk<256>, 256>, kBytes));
+  return allow_shared_bytes(attention_decode_kernel<Q8Chunk<256>, 256>, kBytes);
+}
+
+bool decodes(const Context& context, const AttentionParams& p, DType type) {
+  if (p.k.head_dim == 256 && size_t(context.facts.max_shared_bytes) < sizeof(SharedParts<256>)) {
+    return false;
+  }
+  return launcher_of(type, p.k.head_dim) != nullptr && p.k.block_size % kChunk == 0 &&
+         p.q_stride % 4 == 0 && aligned(p.q) && aligned(p.k.data) && aligned(p.v.data);
+}
+
+size_t decode_scratch_bytes(const StepLimits& limits) {
+  const size_t slots = size_t(std::min(limits.max_tokens, kMostDecodeRows)) *
+                       size_t(limits.n_heads) * size_t(kFineParts + 2 * kPartsPerDoubling);
+  return slots * (size_t(limits.head_dim) * sizeof(float) + sizeof(float2));
+}
+
+void attention_decode(const Context& context, const AttentionParams& params, DType type) {
+  const size_t slot_bytes = size_t(params.k.head_dim) * sizeof(float) + sizeof(float2);
+  const size_t slots = context.scratch.bytes[size_t(Scratch::attention)] / slot_bytes;
+  std::byte* base = context.memory(Scratch::attention);
+  const PartMemory memory = {
+      .sums = reinterpret_cast<float*>(base),
+      .states = reinterpret_cast<float2*>(base + slots * size_t(params.k.head_dim) * sizeof(float)),
+      .n_slots = int(slots)};
+  launcher_of(type, params.k.head_dim)(context, params, memory);
+  const int rows = params.n_tokens * params.n_heads;
+  launch(context, merge_parts_kernel,
+         {.blocks = dim3(unsigned(std::min(rows, 8 * context.facts.n_multiprocessors))),
+          .threads = dim3(kMergeThreads)},
+         params, memory);
+}
+
+}  // namespace lm::cuda

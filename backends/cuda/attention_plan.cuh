@@ -1,0 +1,140 @@
+// backends/cuda/attention_plan.cuh — how decoding rows are cut into work, found on the device from
+// the step's lengths: a grid of fixed size serves every step.
+//
+// A sequence of up to kMostDecodeRows rows is decoded: the query heads of a KV head for all its
+// rows
+// ("queries": row by row, head by head) are tiles of 16, and its keys are parts at fixed absolute
+// positions. Parts are reduced each from (-inf, 0, 0) and merged in order, so that a row's bits
+// depend on its own position alone. While there is scratch memory, each part of each tile is an
+// item of work and a second kernel merges them; a sequence for which there is none has one item for
+// each tile and KV head, which does the same alone.
+#pragma once
+#include "backends/cuda/attention.cuh"
+#include "backends/cuda/reduce.cuh"
+
+namespace lm::cuda {
+
+inline constexpr int kTileQueries = 16;
+
+// Parts are kSegment keys; behind kFineKeys, as many as make kPartsPerDoubling parts of each
+// doubled length, so that their number stays small.
+inline constexpr int kFineKeys = 32768;
+inline constexpr int kFineParts = kFineKeys / kSegment;
+inline constexpr int kPartsPerDoubling = kFineParts / 2;
+
+__device__ inline int part_of(int position) {
+  if (position < kFineKeys) return position / kSegment;
+  const int doubling = 31 - __clz(position / kFineKeys);
+  const int start = kFineKeys << doubling;
+  return kFineParts + doubling * kPartsPerDoubling +
+         (position - start) / ((2 * kSegment) << doubling);
+}
+
+// The first key of a part; of part + 1: its end.
+__device__ inline int part_begin(int part) {
+  if (part <= kFineParts) return part * kSegment;
+  const int doubling = (part - kFineParts) / kPartsPerDoubling;
+  const int within = (part - kFineParts) % kPartsPerDoubling;
+  return (kFineKeys << doubling) + within * ((2 * kSegment) << doubling);
+}
+
+// What was found for one query and part, behind each other: f32 [slots, head_dim], then m and l.
+struct PartMemory {
+  float* sums;
+  float2* states;
+  int n_slots;
+};
+
+struct SequencePlan {
+  int sequence, first_row, n_rows, kv_len;
+  int first_part, n_parts;
+  int n_tiles;     // of a KV head
+  int n_items;     // of all heads, tiles and, if `split`, parts
+  int first_slot;  // of its n_rows * n_heads * n_parts; the parts of a row and head lie together
+  bool split;
+
+  // Of the row-th row (see StepView: positions are consecutive).
+  __device__ int position(int row) const { return kv_len - n_rows + row; }
+};
+
+__device__ inline int running_sum(int x, int lane) {
+  for (int lanes = 1; lanes < kWarp; lanes *= 2) {
+    const int before = __shfl_up_sync(kAllLanes, x, unsigned(lanes));
+    if (lane >= lanes) x += before;
+  }
+  return x;
+}
+
+// Plans 32 sequences, a lane each; first_slot and `first_item` are of all that come before.
+__device__ inline SequencePlan plan_of_lane(const AttentionParams& p, int sequence, int n_slots,
+                                            int& slots_before, int& items_before, int& first_item) {
+  const int lane = int(threadIdx.x) % kWarp;
+  SequencePlan plan = {};
+  plan.sequence = sequence;
+  if (sequence < p.n_seqs) {
+    plan.first_row = p.q_start[sequence];
+    plan.n_rows = p.q_start[sequence + 1] - plan.first_row;
+    plan.kv_len = p.kv_len[sequence];
+  }
+  if (plan.n_rows > 0 && plan.n_rows <= kMostDecodeRows && plan.kv_len > 0) {
+    const int begin = p.window > 0 ? max(0, plan.position(0) - p.window + 1) : 0;
+    plan.first_part = part_of(begin);
+    plan.n_parts = part_of(plan.kv_len - 1) + 1 - plan.first_part;
+    plan.n_tiles = (plan.n_rows * p.group + kTileQueries - 1) / kTileQueries;
+  }
+  const int slots = plan.n_parts > 1 ? plan.n_rows * p.n_heads * plan.n_parts : 0;
+  const int slots_end = slots_before + running_sum(slots, lane);
+  plan.first_slot = slots_end - slots;
+  plan.split = plan.n_parts > 1 && slots_end <= n_slots;
+  plan.n_items = plan.n_tiles * p.k.n_heads * (plan.split ? plan.n_parts : 1);
+  const int items_end = items_before + running_sum(plan.n_items, lane);
+  first_item = items_end - plan.n_items;
+  slots_before = __shfl_sync(kAllLanes, slots_end, kWarp - 1);
+  items_before = __shfl_sync(kAllLanes, items_end, kWarp - 1);
+  return plan;
+}
+
+__device__ inline SequencePlan plan_from_lane(const SequencePlan& plan, int lane) {
+  const auto from = [&](int x) { return __shfl_sync(kAllLanes, x, lane); };
+  return {from(plan.sequence),   from(plan.first_row),      from(plan.n_rows),  from(plan.kv_len),
+          from(plan.first_part), from(plan.n_parts),        from(plan.n_tiles), from(plan.n_items),
+          from(plan.first_slot), from(int(plan.split)) != 0};
+}
+
+// The sequence of the index-th item of all, and which of its items that is; by a whole warp.
+// False: there are fewer.
+__device__ inline bool find_item(const AttentionParams& p, int n_slots, int index,
+                                 SequencePlan& plan, int& item) {
+  const int lane = int(threadIdx.x) % kWarp;
+  int slots = 0, items = 0;
+  for (int first = 0; first < p.n_seqs; first += kWarp) {
+    int first_item = 0;
+    const SequencePlan mine = plan_of_lane(p, first + lane, n_slots, slots, items, first_item);
+    const unsigned found =
+        __ballot_sync(kAllLanes, first_item <= index && index < first_item + mine.n_items);
+    if (found == 0) continue;
+    plan = plan_from_lane(mine, __ffs(int(found)) - 1);
+    item = index - __shfl_sync(kAllLanes, first_item, __ffs(int(found)) - 1);
+    return true;
+  }
+  return false;
+}
+
+// The sequence of a row; by a whole warp. False: the row is padding.
+__device__ inline bool find_row(const AttentionParams& p, int n_slots, int row,
+                                SequencePlan& plan) {
+  const int lane = int(threadIdx.x) % kWarp;
+  int slots = 0, items = 0;
+  for (int first = 0; first < p.n_seqs; first += kWarp) {
+    int first_item = 0;
+    const SequencePlan mine = plan_of_lane(p, first + lane, n_slots, slots, items, first_item);
+    const unsigned found =
+        __ballot_sync(kAllLanes, mine.first_row <= row && row < mine.first_row + mine.n_rows);
+    if (found == 0) continue;
+    plan = plan_from_lane(mine, __ffs(int(found)) - 1);
+    return true;
+  }
+  return false;
+}
+
+}  // namespace lm::cuda
