@@ -180,13 +180,17 @@ double bound_of(const Data& d, size_t seq, int position, int64_t head, double la
   return (2 * score + 2 * half + 2 * double(position - begin + 40) * kRounding) * largest_value;
 }
 
-void check_like_cpu(Backend& cuda, const Data& data, const std::vector<int>& rows) {
-  const auto cpu = open_cpu("scalar", 1);
+StepLimits wide_limits() {
   StepLimits limits = test_limits();
   limits.n_heads = 16;
   limits.head_dim = 256;
   limits.max_tokens = 2000;
-  require_ok(cpu->reserve(limits));
+  return limits;
+}
+
+void check_like_cpu(Backend& cuda, const Data& data, const std::vector<int>& rows) {
+  const auto cpu = open_cpu("scalar", 1);
+  require_ok(cpu->reserve(wide_limits()));
   Paged reference(*cpu, data), paged(cuda, data);
   const std::vector<float> expected = reference.attend(rows, 2);
   const double largest_value = largest(data.v);
@@ -207,11 +211,7 @@ void check_like_cpu(Backend& cuda, const Data& data, const std::vector<int>& row
 }
 
 std::unique_ptr<Backend> ready(std::unique_ptr<Backend> backend) {
-  if (backend == nullptr) return backend;
-  StepLimits limits = test_limits();
-  limits.n_heads = 16;
-  limits.head_dim = 256;
-  require_ok(backend->reserve(limits));
+  if (backend != nullptr) require_ok(backend->reserve(wide_limits()));
   return backend;
 }
 #define LM_READY_CUDA(variable)                                 \
@@ -313,6 +313,63 @@ TEST_CASE("cuda attention: a row's bits depend on neither company, draft rows no
       REQUIRE(same(paged.attend({2, 0}, {600 - 3, 40}), 0, 3));
     });
   }
+}
+
+// Without scratch memory for the parts of the keys, one block of threads reduces and merges all.
+TEST_CASE("cuda attention: a row's bits do not depend on the memory that was reserved") {
+  LM_READY_CUDA(cuda);
+  for (const Setup& s :
+       {Setup{.n_heads = 8},
+        Setup{.n_heads = 6, .head_dim = 128, .kv = DType::q8_0, .window = 700, .sinks = true}}) {
+    const Data data(s, {1000, 30, 520}, 138);
+    Paged paged(*cuda, data);
+    for_each_schedule([&] {
+      require_ok(cuda->reserve(wide_limits()));
+      const std::vector<float> split = paged.attend({3, 2, 1});
+      for (const int most_rows : {0, 1}) {  // room for no parts, and for those of some sequences
+        StepLimits limits = wide_limits();
+        limits.max_tokens = most_rows;
+        limits.n_heads = 1;
+        limits.head_dim = int(s.head_dim);
+        require_ok(cuda->reserve(limits));
+        REQUIRE(same_bits(split, paged.attend({3, 2, 1})));
+      }
+    });
+  }
+}
+
+// More sequences than a warp has lanes.
+TEST_CASE("cuda attention: many sequences, like the CPU's") {
+  LM_READY_CUDA(cuda);
+  std::vector<int> lengths, rows;
+  for (int i = 0; i < 70; ++i) {
+    lengths.push_back(i % 9 == 4 ? 270 : 1 + i % 7);
+    rows.push_back(i % 5 == 0 ? 0 : 1);
+  }
+  check_like_cpu(*cuda, Data({.n_heads = 2, .n_kv_heads = 1}, lengths, 139), rows);
+}
+
+// Far keys are cut into longer parts.
+TEST_CASE("cuda attention: a long context, like the CPU's, whatever was reserved") {
+  LM_READY_CUDA(cuda);
+  const Setup s{.n_heads = 2, .n_kv_heads = 1, .block_size = 32};
+  const Data data(s, {34500}, 140);
+  const auto cpu = open_cpu("scalar", 1);
+  StepLimits limits = wide_limits();
+  limits.max_tokens = 40000;
+  require_ok(cpu->reserve(limits));
+  Paged reference(*cpu, data), paged(*cuda, data);
+  const std::vector<float> expected = reference.attend({2}), got = paged.attend({2});
+  const double largest_value = largest(data.v);
+  for (size_t i = 0; i < got.size(); ++i) {
+    const size_t query = i / size_t(s.head_dim);
+    const double bound =
+        bound_of(data, 0, 34498 + int(query / 2), int64_t(query % 2), largest_value);
+    REQUIRE(std::abs(double(got[i]) - double(expected[i])) <= bound);
+  }
+  limits.max_tokens = 0;
+  require_ok(cuda->reserve(limits));
+  REQUIRE(same_bits(got, paged.attend({2})));
 }
 
 TEST_CASE("cuda attention: blocks that a window has freed are not touched") {
