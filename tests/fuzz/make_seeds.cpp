@@ -1,5 +1,5 @@
-// Writes the seeds of the gguf, safetensors and vocab targets: small files of every kind that is
-// accepted, for the fuzzer to start from. usage: make_seeds FOLDER
+// Writes the seeds of the gguf, safetensors, vocab and checkpoint targets: small files of every
+// kind that is accepted, for the fuzzer to start from. usage: make_seeds FOLDER
 #include <array>
 #include <cstdio>
 #include <cstring>
@@ -8,8 +8,10 @@
 #include <system_error>
 #include <vector>
 
+#include "engine/core/check.h"
 #include "engine/core/file.h"
 #include "engine/text/byte_alphabet.h"
+#include "gguf/safetensors_writer.h"
 #include "gguf/writer.h"
 
 namespace lm {
@@ -180,11 +182,101 @@ Status write_byte_level(const std::filesystem::path& folder) {
   return ok();
 }
 
+// A layer of 32 x 32 matrices, stored as each method does. Numbers are all the same: a scale is
+// 0.065 as f16, an integer whatever its bits are.
+class Checkpoint {
+ public:
+  explicit Checkpoint(std::string method) : method_(std::move(method)) {
+    add("model.embed_tokens.weight", ElementType::f16, {8, 32});
+    add("lm_head.weight", ElementType::f16, {8, 32});
+    for (const char* name : {"model.norm", "model.layers.0.input_layernorm",
+                             "model.layers.0.post_attention_layernorm"}) {
+      add(std::string(name) + ".weight", ElementType::f16, {32});
+    }
+    for (const char* name : {"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj",
+                             "self_attn.o_proj", "mlp.gate_proj", "mlp.up_proj", "mlp.down_proj"}) {
+      add_matrix(std::string("model.layers.0.") + name);
+    }
+  }
+
+  Status save(const std::filesystem::path& folder) const {
+    const std::filesystem::path path = folder / "model.safetensors";
+    std::error_code ignored;
+    std::filesystem::create_directories(folder, ignored);
+    LM_TRY(writer_.write(path, [&](size_t i, const safetensors::Writer::Sink& sink) {
+      return sink(std::vector<std::byte>(sizes_[i], fills_[i]));
+    }));
+    const std::string tensors = LM_TRY(read_file(path, 1 << 20));
+    std::filesystem::remove(path, ignored);
+    return lm::save(folder / method_, config() + std::string(1, '\0') + tensors);
+  }
+
+ private:
+  using ElementType = safetensors::ElementType;
+
+  void add(std::string name, ElementType type, std::vector<int64_t> shape,
+           std::byte fill = std::byte{0x2C}) {
+    size_t bytes = type == ElementType::f16 ? 2 : 4;
+    for (const int64_t dim : shape) bytes *= size_t(dim);
+    sizes_.push_back(bytes);
+    fills_.push_back(fill);
+    LM_CHECK(writer_.add_tensor(std::move(name), type, std::move(shape)).ok());
+  }
+  void add_matrix(const std::string& stem) {
+    if (method_ == "plain") {
+      add(stem + ".weight", ElementType::f16, {32, 32});
+    } else if (method_ == "compressed-tensors") {
+      add(stem + ".weight_packed", ElementType::i32, {32, 4});
+      add(stem + ".weight_scale", ElementType::f16, {32, 1});
+    } else {
+      const bool gptq = method_ == "gptq";
+      const std::vector<int64_t> codes =
+          gptq ? std::vector<int64_t>{4, 32} : std::vector<int64_t>{32, 4};
+      add(stem + ".qweight", ElementType::i32, codes);
+      add(stem + ".qzeros", ElementType::i32, {1, 4});
+      add(stem + ".scales", ElementType::f16, {1, 32});
+      if (gptq) add(stem + ".g_idx", ElementType::i32, {32}, std::byte{0});
+    }
+  }
+  std::string config() const {
+    std::string text =
+        R"({"architectures":["LlamaForCausalLM"],"hidden_size":32,"intermediate_size":32,)"
+        R"("num_hidden_layers":1,"num_attention_heads":1,"vocab_size":8,"rms_norm_eps":1e-5,)"
+        R"("max_position_embeddings":64,"tie_word_embeddings":false)";
+    if (method_ == "gptq") {
+      text +=
+          R"(,"quantization_config":{"quant_method":"gptq","bits":4,"group_size":32,"sym":false})";
+    } else if (method_ == "awq") {
+      text += R"(,"quantization_config":{"quant_method":"awq","bits":4,"group_size":32,)"
+              R"("version":"gemm","zero_point":true})";
+    } else if (method_ == "compressed-tensors") {
+      text +=
+          R"(,"quantization_config":{"quant_method":"compressed-tensors","format":"pack-quantized",)"
+          R"("config_groups":{"group_0":{"targets":["Linear"],"weights":{"num_bits":4,)"
+          R"("strategy":"group","group_size":32,"symmetric":true,"type":"int"}}},"ignore":["lm_head"]})";
+    }
+    return text + "}";
+  }
+
+  std::string method_;
+  safetensors::Writer writer_;
+  std::vector<size_t> sizes_;
+  std::vector<std::byte> fills_;
+};
+
+Status write_checkpoints(const std::filesystem::path& folder) {
+  for (const char* method : {"plain", "gptq", "awq", "compressed-tensors"}) {
+    LM_TRY(Checkpoint(method).save(folder));
+  }
+  return ok();
+}
+
 Status write_seeds(const std::filesystem::path& folder) {
   LM_TRY(write_all_types(folder / "gguf"));
   LM_TRY(write_models(folder / "gguf"));
   LM_TRY(write_sentencepiece(folder / "vocab"));
   LM_TRY(write_byte_level(folder / "vocab"));
+  LM_TRY(write_checkpoints(folder / "checkpoint"));
   return write_safetensors(folder / "safetensors");
 }
 
