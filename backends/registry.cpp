@@ -8,6 +8,8 @@ Result<std::unique_ptr<Backend>> Registry::open(std::string_view device,
                                                 const BackendOptions& options) const {
   std::string reason;
   for (const BackendEntry& entry : entries_) {
+    // Looking at a device may take a while: only those that are meant.
+    if (device != "auto" && device.substr(0, device.find(':')) != entry.kind) continue;
     for (const DeviceInfo& info : entry.devices()) {
       if (device != "auto" && device != entry.kind && device != info.name) continue;
       if (info.unavailable.empty()) return entry.open(info.name, options);
