@@ -39,8 +39,8 @@ Sums reference(const std::vector<float>& x, const std::vector<float>& w, Shape s
   return sums;
 }
 
-// Both factors are rounded to f16 (numbers far below a row's largest lose more, and weigh less) or,
-// where a kernel multiplies integers, x to 8 bits: then half of a 127th of the group's largest.
+// Both factors are rounded to f16; numbers far below the largest of their row lose more, and weigh
+// less.
 double bound(const Sums& sums, size_t i, Shape s, double largest_product) {
   const double rounded = (2 * kHalfRounding + double(s.k + 2) * kRounding) * sums.magnitude[i];
   return rounded + double(s.k) * largest_product * 0x1p-24;
@@ -115,6 +115,45 @@ TEST_CASE("gemm: activations of any size") {
   for (const float scale : {1e-37f, 1e-20f, 1e6f, 1e30f}) {
     CAPTURE(scale);
     check_linear(*backend, DType::q4_0, {18, 40, 96}, random, scale);
+  }
+}
+
+TEST_CASE("gemm: several matrices of one input, more than fit in a slab") {
+  const auto backend = open_reserved();
+  if (backend == nullptr) LM_SKIP("no CUDA device");
+  Random random(25);
+  const int64_t n = 20, k = 96;
+  const Guarded x(*backend, {1, 1, n, k}, random_floats(n * k, random)),
+      normed(*backend, {1, 1, n, k}), ones(*backend, {1, 1, 1, k}, std::vector<float>(96, 1.0f));
+  struct Matrix {
+    TestWeight host;
+    LoadedWeight weight;
+    Guarded out;
+  };
+  std::vector<Matrix> matrices;
+  std::vector<Linear> linears;
+  const std::pair<DType, int64_t> kinds[] = {
+      {DType::q4_0, 600}, {DType::f16, 500}, {DType::q8_0, 37}, {DType::q4_0, 300},
+      {DType::f32, 5},    {DType::q8_0, 70}, {DType::q4_0, 3}};
+  for (const auto& [type, m] : kinds) {
+    const TestWeight host = random_weight(type, {1, 1, m, k}, random);
+    LoadedWeight weight = require_ok(backend->load_weight(host.host(), WeightUse::matrix));
+    matrices.push_back({host, std::move(weight), Guarded(*backend, {1, 1, n, m})});
+    linears.push_back(
+        {.x = normed, .weight = matrices.back().weight.tensor, .out = matrices.back().out});
+  }
+  backend->norm_linears({.x = x, .weight = ones, .out = normed, .eps = 1e-5f}, linears);
+  require_ok(backend->synchronize());
+  for (const Matrix& matrix : matrices) {
+    const Shape s{n, matrix.host.shape[2], k};
+    INFO("m ", s.m);
+    REQUIRE(matrix.out.guards_intact());
+    const Sums sums = reference(normed.floats(), matrix.host.values, s);
+    const double most = largest(normed.floats()) * largest(matrix.host.values);
+    const std::vector<float> out = matrix.out.floats();
+    for (size_t i = 0; i < out.size(); ++i) {
+      REQUIRE(std::abs(out[i] - sums.exact[i]) <= bound(sums, i, s, most));
+    }
   }
 }
 
