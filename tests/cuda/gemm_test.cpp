@@ -70,12 +70,14 @@ void check_linear(Backend& backend, DType type, Shape s, Random& random, float s
   const Sums sums = reference(x, host.values, s);
   const double largest_product = largest(x) * largest(host.values);
   const std::vector<float> out = plain.floats(), sum = added.floats();
+  size_t n_wrong = 0;
   for (size_t i = 0; i < out.size(); ++i) {
-    REQUIRE(std::abs(out[i] - sums.exact[i]) <= bound(sums, i, s, largest_product));
+    const bool right = std::abs(out[i] - sums.exact[i]) <= bound(sums, i, s, largest_product);
     const double total = double(out[i]) + bias[i % size_t(s.m)] + before[i];
     const double size = std::abs(out[i]) + std::abs(bias[i % size_t(s.m)]) + std::abs(before[i]);
-    REQUIRE(std::abs(sum[i] - total) <= 3 * kRounding * size);
+    n_wrong += right && std::abs(sum[i] - total) <= 3 * kRounding * size ? 0 : 1;
   }
+  REQUIRE(n_wrong == 0);
 }
 
 std::unique_ptr<Backend> open_reserved() {
@@ -96,15 +98,18 @@ TEST_CASE("gemm: every type, odd rows and columns") {
   }
 }
 
-TEST_CASE("gemm: shapes around the tiles, under every schedule") {
-  const auto backend = open_reserved();
-  if (backend == nullptr) LM_SKIP("no CUDA device");
-  for_each_schedule([&] {
-    Random random(22);
-    for (const Shape s : {Shape{17, 5, 301}, {64, 64, 64}, {65, 63, 256}, {131, 258, 70}}) {
-      check_linear(*backend, DType::f16, s, random);
-    }
-    check_linear(*backend, DType::q8_0, {33, 130, 512}, random);
+TEST_CASE("gemm: shapes around the tiles, on every kind of device, under every schedule") {
+  if (open_reserved() == nullptr) LM_SKIP("no CUDA device");
+  for_each_device_kind([] {
+    const auto backend = open_reserved();
+    for_each_schedule([&] {
+      Random random(22);
+      for (const Shape s :
+           {Shape{17, 5, 301}, {64, 64, 64}, {65, 63, 256}, {131, 258, 70}, {260, 700, 130}}) {
+        check_linear(*backend, DType::f16, s, random);
+      }
+      check_linear(*backend, DType::q8_0, {66, 130, 512}, random);
+    });
   });
 }
 
@@ -151,9 +156,11 @@ TEST_CASE("gemm: several matrices of one input, more than fit in a slab") {
     const Sums sums = reference(normed.floats(), matrix.host.values, s);
     const double most = largest(normed.floats()) * largest(matrix.host.values);
     const std::vector<float> out = matrix.out.floats();
+    size_t n_wrong = 0;
     for (size_t i = 0; i < out.size(); ++i) {
-      REQUIRE(std::abs(out[i] - sums.exact[i]) <= bound(sums, i, s, most));
+      n_wrong += std::abs(out[i] - sums.exact[i]) <= bound(sums, i, s, most) ? 0 : 1;
     }
+    REQUIRE(n_wrong == 0);
   }
 }
 

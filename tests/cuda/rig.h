@@ -28,4 +28,18 @@ void for_each_schedule(const Body& body) {
   use_schedule(0);
 }
 
+// Kinds of devices that have kernels of their own; a device of this machine is one. For the
+// backends that are opened afterwards.
+int n_device_kinds();
+void use_device_kind(int index);
+
+template <class Body>
+void for_each_device_kind(const Body& body) {
+  for (int i = 0; i < n_device_kinds(); ++i) {
+    use_device_kind(i);
+    body();
+  }
+  use_device_kind(0);
+}
+
 }  // namespace lm::test

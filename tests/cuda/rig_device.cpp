@@ -18,4 +18,9 @@ int n_schedules() {
 }
 void use_schedule(int) {}
 
+int n_device_kinds() {
+  return 1;
+}
+void use_device_kind(int) {}
+
 }  // namespace lm::test

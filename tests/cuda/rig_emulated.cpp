@@ -22,4 +22,15 @@ void use_schedule(int index) {
   simt::set_stream_mode(index == 0 ? simt::StreamMode::eager : simt::StreamMode::late);
 }
 
+int n_device_kinds() {
+  return 2;
+}
+
+void use_device_kind(int index) {
+  constexpr int kCapabilities[] = {90, 80};
+  simt::DeviceSettings settings = simt::device_settings();
+  settings.compute_capability = kCapabilities[index];
+  simt::set_device(settings);
+}
+
 }  // namespace lm::test

@@ -192,6 +192,7 @@ void Grid::begin_block() {
 }
 
 void Grid::end_block() {
+  if (!bulk_copies.empty()) fail("ends before its bulk copies have arrived");
   if (kFindsOverruns) return;
   const unsigned char* const end = shared_.get() + kernel_.shared_bytes;
   const bool whole = std::all_of(end, end + kCanaryBytes, [](auto b) { return b == kPoison; });
@@ -217,8 +218,9 @@ void Grid::end_thread(Thread& thread) {
   ++n_exited_;
   thread.fiber = nullptr;
   thread.waited_for_previous = false;
-  thread.n_commits = 0;
+  thread.n_commits = thread.n_product_commits = 0;
   thread.copies.clear();
+  thread.products.clear();
 }
 
 // The thread to go on with, or null when the grid is done or must wait for the one before it.
@@ -271,6 +273,10 @@ void Grid::report_stuck() {
       const int n = int(threads_.size());
       fail("waits at the barrier at %s:%d, which %d of %d threads never reach (%d have exited)",
            file_name(thread.site), thread.site.line, n - n_at_barrier_, n, n_exited_);
+    }
+    if (thread.asleep_for != nullptr) {
+      fail("waits at %s:%d for a phase of a barrier in shared memory that never ends",
+           file_name(thread.site), thread.site.line);
     }
     if ((thread.warp->meeting & bit) != 0) {
       const Meeting& m = thread.warp->meetings[thread.lane];
@@ -388,6 +394,21 @@ void wait_for_previous_kernel() {
   if (!grid.in_prologue_) return;
   running.thread->waits_for_previous = true;
   Engine::get().run(grid.pick());
+}
+
+void sleep(const void* cause, Site site) {
+  Thread& thread = *running.thread;
+  thread.asleep_for = cause;
+  thread.site = site;
+  Engine::get().run(running.grid->pick());
+}
+
+void wake(const void* cause) {
+  for (Thread& thread : running.grid->threads_) {
+    if (thread.asleep_for != cause) continue;
+    thread.asleep_for = nullptr;
+    thread.warp->runnable |= 1u << thread.lane;
+  }
 }
 
 bool is_shared(const void* p, size_t bytes) {

@@ -55,6 +55,20 @@ struct PendingCopy {
   int group;   // index of its commit
 };
 
+struct BulkCopy {
+  void* to;
+  const void* from;
+  size_t bytes;
+  const void* barrier;
+};
+
+struct PendingProduct {
+  float* sums;
+  int n_sums;
+  uint64_t a, b;  // operands
+  int group;      // index of its commit
+};
+
 struct Thread {
   uint3 index = {};
   int lane = 0;
@@ -66,6 +80,10 @@ struct Thread {
   Site site = {};
   int n_commits = 0;
   std::vector<PendingCopy> copies;
+  const void* asleep_for = nullptr;  // see sleep
+  std::vector<PendingProduct> products;
+  int n_product_commits = 0;
+  int products_due = 0;  // groups before this one are waited for
 };
 
 // What the thread that runs has done wrong. Its stack is given up: nothing on it may own memory.
@@ -83,12 +101,16 @@ class Grid {
   // Runs all of it. False: an error was reported.
   bool finish();
 
+  std::vector<BulkCopy> bulk_copies;  // of the block, under way
+
  private:
   friend struct Engine;
   friend void fail(const char* format, ...);
   friend void wait_for_block(Site site);
   friend void meet_lanes(const Meeting& meeting);
   friend void wait_for_previous_kernel();
+  friend void sleep(const void* cause, Site site);
+  friend void wake(const void* cause);
 
   void enter();
   void begin_block();
@@ -138,6 +160,9 @@ extern constinit Running running;
 void wait_for_block(Site site);
 void meet_lanes(const Meeting& meeting);
 void wait_for_previous_kernel();
+// Until another thread of the block wakes those that sleep for `cause`.
+void sleep(const void* cause, Site site);
+void wake(const void* cause);
 bool is_shared(const void* p, size_t bytes);
 
 }  // namespace simt

@@ -1,0 +1,150 @@
+#include "tests/simt/warpgroup.h"
+
+#include <cstring>
+#include <vector>
+
+#include "quant/half.h"
+
+namespace simt {
+namespace {
+
+// The 8 bytes of a barrier. A phase is complete when nobody is pending and no bytes are.
+struct Barrier {
+  uint16_t arrivals;  // of a phase
+  uint16_t pending;
+  int32_t bytes : 31;
+  uint32_t phase : 1;
+};
+static_assert(sizeof(Barrier) == 8);
+constexpr uint16_t kNever = 0xffff;  // what shared memory holds at first
+
+Barrier& state_of(uint64_t* barrier) {
+  if (!is_shared(barrier, 8)) fail("mbarrier: not in shared memory");
+  Barrier& state = *reinterpret_cast<Barrier*>(barrier);
+  if (state.arrivals == kNever) fail("mbarrier: not initialised");
+  return state;
+}
+
+void end_phase_if_complete(Barrier& state) {
+  if (state.pending != 0 || state.bytes != 0) return;
+  state.pending = state.arrivals;
+  state.phase ^= 1;
+  wake(&state);
+}
+
+// The copies that count at `barrier` arrive.
+void finish_copies(Barrier& barrier) {
+  std::vector<BulkCopy>& copies = running.grid->bulk_copies;
+  for (size_t i = 0; i < copies.size();) {
+    const BulkCopy copy = copies[i];
+    if (copy.barrier != &barrier) {
+      ++i;
+      continue;
+    }
+    copies.erase(copies.begin() + ptrdiff_t(i));
+    std::memcpy(copy.to, copy.from, copy.bytes);
+    barrier.bytes = barrier.bytes - int32_t(copy.bytes);
+  }
+  end_phase_if_complete(barrier);
+}
+
+// Number k of row `row` of an operand: eight rows of 128 bytes, then the next eight at the stride
+// of bits 32..45, all addresses in units of 16; bits 4..6 of an address are turned by bits 7..9.
+float element(uint64_t operand, int row, int k) {
+  const uint32_t start = uint32_t(operand & 0x3fff) << 4;
+  const uint32_t stride = uint32_t(operand >> 32 & 0x3fff) << 4;
+  uint32_t at = start + uint32_t(row / 8) * stride + uint32_t(row % 8) * 128 + uint32_t(k) * 2;
+  at ^= (at >> 7 & 7) << 4;
+  uint16_t half;
+  if (at + sizeof half > running.shared_bytes) fail("wgmma: an operand is not in shared memory");
+  std::memcpy(&half, running.shared + at, sizeof half);
+  return lm::f16_to_f32(half);
+}
+
+// The 16 rows of a warp.
+void multiply(Thread* const (&lanes)[32], size_t index) {
+  constexpr int kDepth = 16, kMostColumns = 256;
+  const PendingProduct& first = lanes[0]->products[index];
+  const int n = first.n_sums * 2, row = int(lanes[0]->index.x) / 32 % 4 * 16;
+  if (first.a >> 62 != 1 || first.b >> 62 != 1) fail("wgmma: expected the 128-byte swizzle");
+  static thread_local float a[16][kDepth], b[kDepth][kMostColumns];
+  for (int k = 0; k < kDepth; ++k) {
+    for (int i = 0; i < 16; ++i) a[i][k] = element(first.a, row + i, k);
+    for (int j = 0; j < n; ++j) b[k][j] = element(first.b, j, k);
+  }
+  for (int i = 0; i < 16; ++i) {
+    double d[kMostColumns] = {};
+    for (int k = 0; k < kDepth; ++k) {
+      for (int j = 0; j < n; ++j) d[j] += double(a[i][k]) * double(b[k][j]);
+    }
+    for (int j = 0; j < n; ++j) {
+      const Thread& lane = *lanes[i % 8 * 4 + j % 8 / 2];
+      float& sum = lane.products[index].sums[j / 8 * 4 + i / 8 * 2 + j % 2];
+      sum = float(double(sum) + d[j]);
+    }
+  }
+}
+
+void resolve_products(const Meeting* meetings, uint32_t) {
+  Thread* lanes[32];
+  for (int i = 0; i < 32; ++i) lanes[i] = static_cast<Thread*>(meetings[i].operand);
+  size_t n = 0;
+  while (n < lanes[0]->products.size() && lanes[0]->products[n].group < lanes[0]->products_due) {
+    multiply(lanes, n++);
+  }
+  for (Thread* lane : lanes) {
+    lane->products.erase(lane->products.begin(), lane->products.begin() + ptrdiff_t(n));
+  }
+}
+
+}  // namespace
+
+void init_barrier(uint64_t* barrier, uint32_t arrivals) {
+  if (!is_shared(barrier, 8)) fail("mbarrier: not in shared memory");
+  *reinterpret_cast<Barrier*>(barrier) = {uint16_t(arrivals), uint16_t(arrivals), 0, 0};
+}
+
+void arrive(uint64_t* barrier, uint32_t expected_bytes) {
+  Barrier& state = state_of(barrier);
+  if (state.pending == 0) fail("mbarrier: more arrivals than the phase expects");
+  state.bytes = state.bytes + int32_t(expected_bytes);
+  --state.pending;
+  end_phase_if_complete(state);
+}
+
+void wait_for_phase(uint64_t* barrier, uint32_t parity, Site site) {
+  Barrier& state = state_of(barrier);
+  while (state.phase == parity) {
+    finish_copies(state);
+    if (state.phase == parity) sleep(&state, site);
+  }
+}
+
+void copy_bulk(void* shared, const void* global, uint32_t bytes, uint64_t* barrier) {
+  const auto aligned = [](const void* p) { return reinterpret_cast<uintptr_t>(p) % 16 == 0; };
+  if (!aligned(shared) || !aligned(global) || bytes % 16 != 0) {
+    fail("cp.async.bulk: addresses and size are not multiples of 16");
+  }
+  if (!is_shared(shared, bytes)) fail("cp.async.bulk: target is not in shared memory");
+  std::memset(shared, 0xff, bytes);
+  Barrier& state = state_of(barrier);
+  running.grid->bulk_copies.push_back({shared, global, bytes, &state});
+  wake(&state);  // who waits lets the copy arrive
+}
+
+void multiply_async(float* sums, int n_sums, uint64_t a, uint64_t b) {
+  Thread& thread = *running.thread;
+  thread.products.push_back({sums, n_sums, a, b, thread.n_product_commits});
+}
+
+void commit_products() {
+  ++running.thread->n_product_commits;
+}
+
+void wait_products(int n_latest_groups_may_be_pending, const char* file, int line) {
+  Thread& thread = *running.thread;
+  thread.products_due = thread.n_product_commits - n_latest_groups_may_be_pending;
+  meet_lanes({0xffffffffu, "wgmma.wait_group", {file, line}, &thread, &resolve_products});
+}
+
+}  // namespace simt
