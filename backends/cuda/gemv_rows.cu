@@ -92,6 +92,35 @@ __global__ void __launch_bounds__(32 * kWarps) gemv_rows_kernel(const RowsParams
   }
 }
 
+struct ExpertParams {
+  RowsParams rows;  // of expert 0; n = 1
+  ExpertGemv op;
+};
+
+// Grid: rows of a matrix, kWarps a block; places.
+__global__ void __launch_bounds__(32 * kWarps) expert_gemv_kernel(const ExpertParams p) {
+  wait_for_previous_kernel();
+  allow_next_kernel();
+  const int64_t row = int64_t(blockIdx.x) * kWarps + threadIdx.x / 32, position = blockIdx.y;
+  if (row >= p.rows.m) return;
+  const int64_t place = p.op.order != nullptr ? p.op.order[position] : position;
+  const int64_t expert = p.op.ids[place];
+  const int64_t from = p.op.x_by_position ? position : place / p.op.x_divisor;
+  const float* x = p.op.x + from * p.op.x_stride;
+  const std::byte* weights = p.rows.weight + (expert * p.rows.m + row) * p.rows.row_bytes;
+  float sum = 0;
+  for (int64_t i = threadIdx.x % 32; i < (p.rows.k + 7) / 8; i += 32) {
+    float w[8], v[8];
+    EightOfAny::load(p.rows, weights, i, w);
+    load_x(x, i, p.rows.k, v);
+    for (int j = 0; j < 8; ++j) sum = fmaf(w[j], v[j], sum);
+  }
+  sum = warp_sum(sum);
+  if (threadIdx.x % 32 != 0) return;
+  if (p.rows.bias != nullptr) sum += p.rows.bias[expert * p.rows.m + row];
+  p.op.out[position * p.rows.m + row] = sum;
+}
+
 template <class Eight>
 void launch_rows(const Context& context, const RowsParams& p) {
   const Grid grid = {dim3(unsigned((p.m + kWarps - 1) / kWarps)), dim3(32 * kWarps)};
@@ -126,6 +155,22 @@ void gemv_rows(const Context& context, const Linear& op) {
   } else {
     launch_rows<EightOfAny>(context, params);
   }
+}
+
+void expert_gemv(const Context& context, const ExpertGemv& op) {
+  LM_CHECK(op.weight.layout == 0 && op.places <= 65535);
+  ExpertParams params = {};
+  params.rows.weight = op.weight.data();
+  params.rows.row_bytes = op.weight.row_bytes;
+  params.rows.m = op.weight.shape[2];
+  params.rows.k = op.weight.shape[3];
+  params.rows.type = op.weight.dtype;
+  params.rows.bias = op.bias ? f32(op.bias) : nullptr;
+  params.op = op;
+  launch(context, expert_gemv_kernel,
+         {dim3(unsigned((params.rows.m + kWarps - 1) / kWarps), unsigned(op.places)),
+          dim3(32 * kWarps)},
+         params);
 }
 
 }  // namespace lm::cuda

@@ -13,14 +13,6 @@
 namespace lm::cuda {
 namespace {
 
-MatvecLauncher launcher_of(DType type, bool wide) {
-  for (const auto family : {basic_matvec, k_matvec, other_matvec}) {
-    if (const MatvecLauncher found = family(type, wide)) return found;
-  }
-  LM_CHECK(false);
-  return nullptr;
-}
-
 bool in_planes(const Linear& op) {
   return op.weight.layout == kLayoutPlanes;
 }
@@ -50,7 +42,7 @@ MatvecParams params_of(const Linear& op, const QuantizedRows& x) {
 }
 
 void run(const Context& context, DType type, int64_t k, const MatvecParams& params, int n_blocks) {
-  launcher_of(type, params.x.n > 8)(context, params, segments_of(k), n_blocks);
+  matvec_of(type, params.x.n > 8)(context, params, segments_of(k), n_blocks);
 }
 
 // The matrices in planes, those of a type together.
@@ -98,6 +90,14 @@ void run_few(const Context& context, std::span<const Linear> ops, const Quantize
 
 }  // namespace
 
+MatvecLauncher matvec_of(DType type, bool wide) {
+  for (const auto family : {basic_matvec, k_matvec, other_matvec}) {
+    if (const MatvecLauncher found = family(type, wide)) return found;
+  }
+  LM_CHECK(false);
+  return nullptr;
+}
+
 Status prepare_linear(const DeviceFacts&) {
   return ok();
 }
@@ -117,7 +117,7 @@ void linears(const Context& context, std::span<const Linear> ops) {
   QuantizedRows rows;
   if (any_in_planes(ops)) {
     rows = scratch_rows(context, ops[0].x);
-    quantize_rows(context, ops[0].x, rows);
+    quantize_rows(context, f32(ops[0].x), f32_stride(ops[0].x), ops[0].x.cols(), rows);
   }
   run_few(context, ops, rows);
 }

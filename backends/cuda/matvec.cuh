@@ -10,6 +10,11 @@
 
 namespace lm::cuda {
 
+// Rows of x, and where they begin among the rows of out.
+struct RowRange {
+  int first, count, out;
+};
+
 // 128 columns of x as a lane of mma_s8's B operand holds them, and the scales of its two columns of
 // D, for kFrags times 8 rows of x. Rows behind the last are zero.
 template <class F, int kFrags>
@@ -19,18 +24,20 @@ struct InputChunk {
   float4 sums[kFrags][F::kMinimum ? 2 : 1];
   float4 high_sums[kFrags][F::kMinimum && F::kHalves ? 2 : 1];
 
-  __device__ void load(const QuantizedRows& x, int chunk, int lane) {
+  __device__ void load(const QuantizedRows& x, const RowRange& rows, int chunk, int lane) {
     for (int f = 0; f < kFrags; ++f) {
       const int row = 8 * f + lane / 4;
-      const uint8_t* at =
-          x.codes + (int64_t(row) * x.n_chunks + chunk) * kChunkColumns + lane % 4 * 16;
+      const uint8_t* at = x.codes +
+                          (int64_t(rows.first + row) * x.n_chunks + chunk) * kChunkColumns +
+                          lane % 4 * 16;
       for (int i = 0; i < 2; ++i) {
-        codes[f][i] = row < x.n ? *reinterpret_cast<const uint4*>(at + 64 * i) : uint4{0, 0, 0, 0};
+        codes[f][i] =
+            row < rows.count ? *reinterpret_cast<const uint4*>(at + 64 * i) : uint4{0, 0, 0, 0};
       }
       for (int c = 0; c < 2; ++c) {
         const int column = 8 * f + lane % 4 * 2 + c;
-        const int64_t group = (int64_t(column) * x.n_chunks + chunk) * 4;
-        const bool exists = column < x.n;
+        const int64_t group = (int64_t(rows.first + column) * x.n_chunks + chunk) * 4;
+        const bool exists = column < rows.count;
         scales[f][c] = load_four(x.scales + group, exists);
         if constexpr (F::kMinimum) sums[f][c] = load_four(x.sums + group, exists);
         if constexpr (F::kMinimum && F::kHalves) {
@@ -133,7 +140,7 @@ struct Segment {
       for (int r = 0; r < kTilesPerBlock && begin + i < end; ++r) load(begin + i, r, ahead[i][r]);
     }
   }
-  __device__ void sum(const QuantizedRows& x, Accumulators<kFrags>& acc) {
+  __device__ void sum(const QuantizedRows& x, const RowRange& rows, Accumulators<kFrags>& acc) {
 #pragma unroll 1
     for (int first = begin; first < end; first += kAhead) {
 #pragma unroll
@@ -141,7 +148,7 @@ struct Segment {
         const int chunk = first + i;
         if (chunk >= end) return;
         InputChunk<F, kFrags> input;
-        input.load(x, chunk, lane);
+        input.load(x, rows, chunk, lane);
 #pragma unroll
         for (int r = 0; r < kTilesPerBlock; ++r) {
           add_chunk<F, kFrags>(ahead[i][r], input, chunk % kChunks, acc[r]);
@@ -177,43 +184,69 @@ __device__ inline float merged(const float* parts, int n_segments, int tile, int
   return sum;
 }
 
+// Job `index`, for the expert whose matrix this block multiplies.
+__device__ inline MatvecJob job_of_expert(const MatvecParams& p, int index, int expert) {
+  MatvecJob job = p.jobs[index];
+  job.planes += expert * p.experts.matrix_bytes;
+  if (job.bias != nullptr) job.bias += expert * job.m;
+  return job;
+}
+
 __device__ inline float with_bias(const MatvecJob& job, int64_t row, float value) {
   return job.bias != nullptr ? value + job.bias[row] : value;
 }
 
 // Merges the segments and writes what the block computed: rows of one job, or of gate and up.
 template <class F, int kFrags>
-__device__ inline void write_outputs(const MatvecParams& p, const MatvecJob& job, int64_t tile,
+__device__ inline void write_outputs(const MatvecParams& p, const MatvecJob& job,
+                                     const MatvecJob& up_job, const RowRange& rows, int64_t tile,
                                      const float* parts) {
   const int n_segments = int(blockDim.x) / 32;
-  const int n_outputs = (p.glu ? 1 : kTilesPerBlock) * kTileRows * p.x.n;
+  const int n_outputs = (p.glu ? 1 : kTilesPerBlock) * kTileRows * rows.count;
   for (int i = int(threadIdx.x); i < n_outputs; i += int(blockDim.x)) {
-    const int row_in_tile = i % kTileRows, column = i / kTileRows % p.x.n;
-    const int r = i / kTileRows / p.x.n;
+    const int row_in_tile = i % kTileRows, column = i / kTileRows % rows.count;
+    const int r = i / kTileRows / rows.count;
     const int64_t row = (tile + r) * kTileRows + row_in_tile;
     if (row >= job.m) continue;
-    float* out = job.out + column * job.out_stride + row;
+    float* out = job.out + (rows.out + column) * job.out_stride + row;
     float value = merged<kFrags>(parts, n_segments, r, column, row_in_tile) * F::kUnit;
     value = with_bias(job, row, value);
     if (p.glu) {
       float up = merged<kFrags>(parts, n_segments, 1, column, row_in_tile) * F::kUnit;
-      up = with_bias(p.jobs[1], row, up);
+      up = with_bias(up_job, row, up);
       value = gated(p.act, p.limit, value, up);
     }
     *out = job.accumulate ? *out + value : value;
   }
 }
 
-// Block: a warp for each segment. Grid: the tiles of all jobs, two by two (or gate's with up's).
+// Block: a warp for each segment. Grid: the tiles of all jobs, two by two (or gate's with up's);
+// experts.
 template <class F, int kFrags>
 __global__ void __launch_bounds__(512) matvec_kernel(const MatvecParams p) {
   LM_SHARED(float, parts);
   allow_next_kernel();
   const int lane = int(threadIdx.x) % 32, segment = int(threadIdx.x) / 32;
   const int n_segments = int(blockDim.x) / 32, block = int(blockIdx.x);
+  RowRange rows = {0, p.x.n, 0};
+  int expert = 0;
+  if (p.experts.n > 0) {  // who they are is the work of the kernels before
+    wait_for_previous_kernel();
+    const int i = int(blockIdx.y);
+    if (p.experts.ids != nullptr) {
+      expert = p.experts.ids[i];
+      rows = {p.experts.shares_x ? 0 : i, 1, i};
+    } else {
+      const ExpertRows& found = p.experts.rows[i];
+      expert = found.expert;
+      rows = {found.first, found.count, found.first};
+      if (rows.count == 0) return;
+    }
+  }
   int index = 0;
   while (!p.glu && index + 1 < p.n_jobs && block >= p.jobs[index + 1].first_block) ++index;
-  const MatvecJob& job = p.jobs[index];
+  const MatvecJob job = job_of_expert(p, index, expert);
+  const MatvecJob second = job_of_expert(p, p.glu ? 1 : index, expert);
 
   Segment<F, kFrags> sums;
   sums.begin = p.x.n_chunks * segment / n_segments;
@@ -221,24 +254,24 @@ __global__ void __launch_bounds__(512) matvec_kernel(const MatvecParams p) {
   sums.lane = lane;
   const int64_t tile = p.glu ? block : int64_t(block - job.first_block) * kTilesPerBlock;
   const int64_t last = (job.m - 1) / kTileRows;
-  for (int r = 0; r < kTilesPerBlock; ++r) {
-    sums.tiles[r] = p.glu ? p.jobs[r].planes + tile * p.tile_bytes
-                          : job.planes + (tile + r < last ? tile + r : last) * p.tile_bytes;
-  }
+  const int64_t next = p.glu ? tile : tile < last ? tile + 1 : tile;  // none: the same again
+  sums.tiles[0] = job.planes + tile * p.tile_bytes;
+  sums.tiles[1] = second.planes + next * p.tile_bytes;
   sums.start();
   wait_for_previous_kernel();
   Accumulators<kFrags> acc = {};
-  sums.sum(p.x, acc);
+  sums.sum(p.x, rows, acc);
   store_parts<kFrags>(acc, lane, parts + segment * kPartFloats<kFrags>);
   __syncthreads();
-  write_outputs<F, kFrags>(p, job, tile, parts);
+  write_outputs<F, kFrags>(p, job, second, rows, tile, parts);
 }
 
 template <class F, int kFrags>
 void launch_matvec(const Context& context, const MatvecParams& params, int segments, int n_blocks) {
   const size_t shared = size_t(segments) * kPartFloats<kFrags> * sizeof(float);
-  launch(context, matvec_kernel<F, kFrags>,
-         {dim3(unsigned(n_blocks)), dim3(unsigned(32 * segments)), shared}, params);
+  const dim3 blocks(unsigned(n_blocks), unsigned(params.experts.n > 0 ? params.experts.n : 1));
+  launch(context, matvec_kernel<F, kFrags>, {blocks, dim3(unsigned(32 * segments)), shared},
+         params);
 }
 
 template <class F>

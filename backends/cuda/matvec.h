@@ -22,8 +22,24 @@ struct MatvecJob {
   int first_block = 0;
 };
 
+// Rows of x that one expert multiplies together: [first, first + count).
+struct ExpertRows {
+  int expert, first, count;
+};
+
+// Jobs are stacks of matrices, of which each blockIdx.y takes one: that of rows[blockIdx.y], or
+// with one row of x that of ids[blockIdx.y], which makes row blockIdx.y of out.
+struct Experts {
+  const ExpertRows* rows = nullptr;
+  const int32_t* ids = nullptr;
+  int n = 0;              // most that there can be: the grid; 0: no experts
+  bool shares_x = false;  // with ids: row 0 of x is everybody's
+  int64_t matrix_bytes = 0;
+};
+
 struct MatvecParams {
   QuantizedRows x;
+  Experts experts;
   int64_t tile_bytes = 0;
   int n_jobs = 0;
   MatvecJob jobs[kMostMatvecJobs];
@@ -46,5 +62,7 @@ using MatvecLauncher = void (*)(const Context& context, const MatvecParams& para
 MatvecLauncher basic_matvec(DType type, bool wide);
 MatvecLauncher k_matvec(DType type, bool wide);
 MatvecLauncher other_matvec(DType type, bool wide);
+// Of any type with planes; `wide`: more than 8 rows of x.
+MatvecLauncher matvec_of(DType type, bool wide);
 
 }  // namespace lm::cuda

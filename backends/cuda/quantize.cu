@@ -10,14 +10,16 @@ namespace {
 constexpr int kGroupsPerBlock = 8;
 
 // Grid: groups of the padded row, rows of x. A warp a group. Bytes: 5 a number.
-__global__ void quantize_kernel(const float* x, int64_t x_stride, int k, QuantizedRows rows) {
+__global__ void quantize_kernel(const float* x, int64_t x_stride, int k, QuantizedRows rows,
+                                RowOrder order) {
   allow_next_kernel();
   wait_for_previous_kernel();
   const int lane = int(threadIdx.x) % 32;
   const int group = int(blockIdx.x) * kGroupsPerBlock + int(threadIdx.x) / 32;
   const int row = int(blockIdx.y), column = group * kGroup + lane;
   if (group >= rows.n_chunks * 4) return;
-  quantize_group(column < k ? x[row * x_stride + column] : 0.0f, rows, row, group, lane);
+  const int64_t from = order.places != nullptr ? order.places[row] / order.divisor : row;
+  quantize_group(column < k ? x[from * x_stride + column] : 0.0f, rows, row, group, lane);
 }
 
 struct NormParams {
@@ -54,12 +56,13 @@ __global__ void norm_quantize_kernel(NormParams p) {
 
 }  // namespace
 
-void quantize_rows(const Context& context, Tensor x, const QuantizedRows& rows) {
+void quantize_rows(const Context& context, const float* x, int64_t x_stride, int64_t k,
+                   const QuantizedRows& rows, const RowOrder& order) {
   const int n_groups = rows.n_chunks * 4;
   launch(context, quantize_kernel,
          {dim3(unsigned((n_groups + kGroupsPerBlock - 1) / kGroupsPerBlock), unsigned(rows.n)),
           dim3(32 * kGroupsPerBlock)},
-         f32(x), f32_stride(x), int(x.cols()), rows);
+         x, x_stride, int(k), rows, order);
 }
 
 void norm_quantize_rows(const Context& context, const RmsNorm& op, const QuantizedRows& rows) {

@@ -5,7 +5,14 @@
 
 namespace lm::cuda {
 
-void quantize_rows(const Context& context, Tensor x, const QuantizedRows& rows);
+// Row i of the quantized ones is row places[i] / divisor of x; null: row i.
+struct RowOrder {
+  const int32_t* places = nullptr;
+  int divisor = 1;
+};
+
+void quantize_rows(const Context& context, const float* x, int64_t x_stride, int64_t k,
+                   const QuantizedRows& rows, const RowOrder& order = {});
 // op.out gets the normed rows too.
 void norm_quantize_rows(const Context& context, const RmsNorm& op, const QuantizedRows& rows);
 
