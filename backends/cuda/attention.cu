@@ -5,8 +5,22 @@
 
 namespace lm::cuda {
 
+namespace {
+
+bool aligned(const void* p) {
+  return reinterpret_cast<uintptr_t>(p) % 16 == 0;
+}
+
+}  // namespace
+
+bool rows_are_aligned(const AttentionParams& p) {
+  return p.q_stride % 4 == 0 && p.k.head_bytes % 16 == 0 && p.k.block_size % 16 == 0 &&
+         aligned(p.q) && aligned(p.k.data) && aligned(p.v.data);
+}
+
 Status prepare_attention(const DeviceFacts& facts) {
-  return prepare_attention_decode(facts);
+  LM_TRY(prepare_attention_decode(facts));
+  return prepare_attention_prefill(facts);
 }
 
 size_t attention_scratch_bytes(const StepLimits& limits, const DeviceFacts&) {
@@ -40,7 +54,9 @@ void attention(const Context& context, const Attention& op, const StepView& step
   const DType type = op.k_cache.dtype;
   if (!decodes(context, params, type)) return attention_any(context, params, type, 1);
   attention_decode(context, params, type);
-  if (n > kMostDecodeRows) attention_any(context, params, type, kMostDecodeRows + 1);
+  if (n <= kMostDecodeRows) return;
+  if (prefills(context, params, type)) return attention_prefill(context, params, type);
+  attention_any(context, params, type, kMostDecodeRows + 1);
 }
 
 }  // namespace lm::cuda

@@ -40,4 +40,12 @@ bool decodes(const Context& context, const AttentionParams& params, DType type);
 size_t decode_scratch_bytes(const StepLimits& limits);
 void attention_decode(const Context& context, const AttentionParams& params, DType type);
 
+// attention_prefill.cu: sequences of more rows, where prefills().
+Status prepare_attention_prefill(const DeviceFacts& facts);
+bool prefills(const Context& context, const AttentionParams& params, DType type);
+void attention_prefill(const Context& context, const AttentionParams& params, DType type);
+
+// What both need: heads that 16-byte loads can read.
+bool rows_are_aligned(const AttentionParams& params);
+
 }  // namespace lm::cuda

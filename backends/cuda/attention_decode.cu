@@ -6,6 +6,7 @@
 
 #include "backends/cuda/attention_fragments.cuh"
 #include "backends/cuda/attention_plan.cuh"
+#include "backends/cuda/attention_softmax.cuh"
 #include "backends/cuda/launch.h"
 #include "backends/cuda/ops.h"
 #include "engine/core/check.h"
@@ -15,6 +16,9 @@ namespace {
 
 constexpr int kWarps = 4;
 constexpr int kThreads = kWarps * kWarp;
+// Of a multiprocessor: enough to have its share of the bandwidth on the way, and all a block's
+// registers.
+constexpr int kBlocksAtOnce = 2;
 constexpr int kKeysOfWarp = kSegment / kWarps;  // of each segment
 
 // One item of work: some queries of one KV head and the parts of the keys to be reduced for them.
@@ -82,60 +86,6 @@ __device__ void load_queries(const AttentionParams& p, const Item& item, SharedP
   }
 }
 
-// The online softmax of a lane's two queries, g and g + 8, over a warp's keys.
-template <int kDim>
-struct WarpState {
-  float m[2] = {-INFINITY, -INFINITY};
-  float l[2] = {0, 0};  // of this lane's keys
-  float sums[HeadDims<kDim>::kTiles][4] = {};
-};
-
-// Scores become weights 2^(s - m), as operands of the next product; what was summed before is
-// brought to the new m. Keys from `key`; query i sees keys [seen[i].begin, seen[i].end).
-template <int kDim>
-__device__ inline void soften(const AttentionParams& p, float (&scores)[2][4], int key,
-                              const KeyRange (&seen)[2], WarpState<kDim>& state,
-                              uint32_t (&weights)[4]) {
-  const int t = int(threadIdx.x) % 4;
-#pragma unroll
-  for (int n = 0; n < 2; ++n) {
-#pragma unroll
-    for (int i = 0; i < 4; ++i) {
-      const int k = key + 8 * n + 2 * t + i % 2;
-      const KeyRange& range = seen[i / 2];
-      const bool sees = k >= range.begin && k < range.end;
-      scores[n][i] = sees ? scaled(p, scores[n][i]) : -INFINITY;
-    }
-  }
-  float factor[2];
-#pragma unroll
-  for (int q = 0; q < 2; ++q) {
-    float m = fmaxf(fmaxf(scores[0][2 * q], scores[0][2 * q + 1]),
-                    fmaxf(scores[1][2 * q], scores[1][2 * q + 1]));
-    m = fmaxf(m, __shfl_xor_sync(kAllLanes, m, 1));
-    m = fmaxf(m, __shfl_xor_sync(kAllLanes, m, 2));
-    m = fmaxf(m, state.m[q]);
-    factor[q] = state.m[q] == m ? 1.0f : exp2f(state.m[q] - m);
-    state.m[q] = m;
-    const float base = m == -INFINITY ? 0.0f : m;
-    float sum = 0;
-#pragma unroll
-    for (int n = 0; n < 2; ++n) {
-      const float a = exp2f(scores[n][2 * q] - base), b = exp2f(scores[n][2 * q + 1] - base);
-      sum += a + b;
-      weights[2 * n + q] = bits_of(__floats2half2_rn(a, b));
-    }
-    state.l[q] = fmaf(state.l[q], factor[q], sum);
-  }
-  if (__any_sync(kAllLanes, factor[0] != 1.0f || factor[1] != 1.0f)) {
-#pragma unroll
-    for (int n = 0; n < HeadDims<kDim>::kTiles; ++n) {
-#pragma unroll
-      for (int i = 0; i < 4; ++i) state.sums[n][i] *= factor[i / 2];
-    }
-  }
-}
-
 // A warp's chunks of a part: 64 keys of each segment of 256.
 struct ChunkWalk {
   int begin, end;  // of the part's keys that any query sees
@@ -146,6 +96,9 @@ struct ChunkWalk {
   }
   __device__ bool done(int chunk) const { return key(chunk) >= end; }
 };
+
+template <int kDim>
+using WarpState = SoftmaxState<HeadDims<kDim>::kTiles>;
 
 template <class Chunk, int kDim>
 __device__ void reduce_part(const AttentionParams& p, const Item& item, int part,
@@ -194,9 +147,11 @@ __device__ void reduce_part(const AttentionParams& p, const Item& item, int part
     Chunk::score(keys, s.queries, lane, scores);
     if (!kValuesAhead) load_values(block, chunk);
     if (kValuesAhead && more) load_keys(next, chunk + 1);
-    uint32_t weights[4];
-    soften<kDim>(p, scores, walk.key(chunk), seen, state, weights);
-    Chunk::add(values, weights, state.sums);
+    uint32_t weights[1][4];
+    scale_scores(p, scores);
+    hide_keys(scores, walk.key(chunk), seen);
+    soften(scores, state, weights);
+    Chunk::add(values, weights[0], state.sums);
     if (!more) break;
     if (kValuesAhead) load_values(next, chunk + 1);
     if (!kValuesAhead) load_keys(next, chunk + 1);
@@ -211,9 +166,7 @@ __device__ void share(const Item& item, const WarpState<kDim>& state, SharedPart
             t = int(threadIdx.x) % 4;
 #pragma unroll
   for (int q = 0; q < 2; ++q) {
-    float l = state.l[q];
-    l += __shfl_xor_sync(kAllLanes, l, 1);
-    l += __shfl_xor_sync(kAllLanes, l, 2);
+    const float l = whole_l(state, q);
     if (g + 8 * q >= item.n_queries) continue;
     if (t == 0) s.states[warp][g + 8 * q] = make_float2(state.m[q], l);
     float* sums = s.sums[warp][g + 8 * q];
@@ -276,8 +229,8 @@ __device__ void finish_part(const AttentionParams& p, const PartMemory& memory, 
 // dimension of each query and part. Flops: 64 a key and dimension.
 template <class Chunk, int kDim>
 __global__ __launch_bounds__(kThreads,
-                             kDim <= 128 ? 3 : 2) void attention_decode_kernel(AttentionParams p,
-                                                                               PartMemory memory) {
+                             kBlocksAtOnce) void attention_decode_kernel(AttentionParams p,
+                                                                         PartMemory memory) {
   LM_SHARED(SharedParts<kDim>, s);
   wait_for_previous_kernel();
   allow_next_kernel();
@@ -353,10 +306,9 @@ int64_t most_items_of(const AttentionParams& p) {
 template <template <int> class Chunk, int kDim>
 void launch_decode(const Context& context, const AttentionParams& params,
                    const PartMemory& memory) {
-  const int blocks_at_once = (kDim <= 128 ? 3 : 2) * context.facts.n_multiprocessors;
-  const int64_t most_items = most_items_of(params);
+  const int64_t at_once = kBlocksAtOnce * context.facts.n_multiprocessors;
   launch(context, attention_decode_kernel<Chunk<kDim>, kDim>,
-         {.blocks = dim3(unsigned(std::min<int64_t>(blocks_at_once, most_items))),
+         {.blocks = dim3(unsigned(std::min(at_once, most_items_of(params)))),
           .threads = dim3(kThreads),
           .shared_bytes = sizeof(SharedParts<kDim>)},
          params, memory);
@@ -383,10 +335,6 @@ Launcher launcher_of(DType type, int head_dim) {
   }
 }
 
-bool aligned(const void* p) {
-  return reinterpret_cast<uintptr_t>(p) % 16 == 0;
-}
-
 }  // namespace
 
 Status prepare_attention_decode(const DeviceFacts& facts) {
@@ -401,7 +349,7 @@ bool decodes(const Context& context, const AttentionParams& p, DType type) {
     return false;
   }
   return launcher_of(type, p.k.head_dim) != nullptr && p.k.block_size % kChunk == 0 &&
-         p.q_stride % 4 == 0 && aligned(p.q) && aligned(p.k.data) && aligned(p.v.data);
+         rows_are_aligned(p);
 }
 
 size_t decode_scratch_bytes(const StepLimits& limits) {

@@ -57,14 +57,6 @@ struct SequencePlan {
   __device__ int position(int row) const { return kv_len - n_rows + row; }
 };
 
-__device__ inline int running_sum(int x, int lane) {
-  for (int lanes = 1; lanes < kWarp; lanes *= 2) {
-    const int before = __shfl_up_sync(kAllLanes, x, unsigned(lanes));
-    if (lane >= lanes) x += before;
-  }
-  return x;
-}
-
 // Plans 32 sequences, a lane each; first_slot and `first_item` are of all that come before.
 __device__ inline SequencePlan plan_of_lane(const AttentionParams& p, int sequence, int n_slots,
                                             int& slots_before, int& items_before, int& first_item) {

@@ -45,4 +45,13 @@ __device__ inline float block_max(float x, float* parts, int thread, int n_threa
   return x;
 }
 
+// The sum of the lanes up to this one.
+__device__ inline int running_sum(int x, int lane) {
+  for (int lanes = 1; lanes < kWarp; lanes *= 2) {
+    const int before = __shfl_up_sync(kAllLanes, x, unsigned(lanes));
+    if (lane >= lanes) x += before;
+  }
+  return x;
+}
+
 }  // namespace lm::cuda

@@ -270,6 +270,42 @@ TEST_CASE("cuda attention: prompts and decoding rows in one step, like the CPU's
   }
 }
 
+// Prompts of each head size, type and group, around the tiles of queries and keys.
+TEST_CASE("cuda attention: prompts of every head size, like the CPU's") {
+  LM_READY_CUDA(cuda);
+  const int64_t head_dims[] = {64, 80, 96, 128, 256};
+  int variant = 0;
+  for (const int64_t head_dim : head_dims) {
+    for (const DType type : {DType::f16, DType::q8_0}) {
+      if (type == DType::q8_0 && head_dim == 80) continue;
+      ++variant;
+      Setup s{.n_heads = 1 + variant % 4, .n_kv_heads = 1, .head_dim = head_dim, .kv = type};
+      s.block_size = 16 << variant % 3;
+      s.window = variant % 3 == 0 ? 30 : 0;
+      s.sinks = variant % 2 == 0;
+      INFO(name_of(s));
+      check_like_cpu(*cuda, Data(s, {17, 150}, 142), {17, 40 + variant});
+    }
+  }
+}
+
+TEST_CASE("cuda attention: any cut of a prompt into chunks gives the same bits") {
+  LM_READY_CUDA(cuda);
+  for (const Setup& s :
+       {Setup{.n_heads = 6},
+        Setup{.n_heads = 3, .n_kv_heads = 1, .head_dim = 128, .kv = DType::q8_0, .window = 40}}) {
+    const Data data(s, {200}, 143);
+    Paged paged(*cuda, data);
+    const std::vector<float> whole = paged.attend({150});
+    std::vector<float> parts;
+    for (int first = 50; first < 200; first += 25) {
+      const std::vector<float> part = paged.attend({25}, std::vector<int>{first + 25});
+      parts.insert(parts.end(), part.begin(), part.end());
+    }
+    REQUIRE(same_bits(parts, whole));
+  }
+}
+
 // Scores so far apart that one key takes all the weight.
 TEST_CASE("cuda attention: large scores, like the CPU's") {
   LM_READY_CUDA(cuda);
