@@ -19,6 +19,7 @@ struct BackendOptions {
   // Of several backends that never compute at once: their threads, in place of n_threads own ones.
   std::shared_ptr<ThreadPool> threads{};
   bool record_steps = true;  // a device that can record a step and replay it may do so
+  bool wgmma = true;         // a device of compute capability 9.0 may use its own matrix products
 };
 
 struct DeviceInfo {

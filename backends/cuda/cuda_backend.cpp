@@ -39,7 +39,7 @@ class CudaBackend final : public Backend {
   std::string_view name() const override { return facts_.name; }
   std::string_view detail() const override { return facts_.description; }
   std::string arithmetic() const override {
-    return concat("cuda ", facts_.architecture, " ", kArithmetic);
+    return concat("cuda ", facts_.architecture, facts_.wgmma ? " wgmma " : " ", kArithmetic);
   }
   Result<std::unique_ptr<Buffer>> alloc(size_t bytes) override {
     LM_TRY(use_device());
@@ -153,6 +153,7 @@ Status CudaBackend::reserve(const StepLimits& limits) {
 
 Result<std::unique_ptr<Backend>> open(std::string_view device, const BackendOptions& options) {
   DeviceFacts facts = LM_TRY(open_device(device));
+  facts.wgmma = facts.wgmma && options.wgmma;
   cudaStream_t stream = nullptr;
   LM_TRY(check(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "making a stream"));
   return std::unique_ptr<Backend>(

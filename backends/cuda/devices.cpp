@@ -57,6 +57,7 @@ Result<DeviceFacts> read_facts(int index) {
   facts.n_multiprocessors = properties.multiProcessorCount;
   facts.max_shared_bytes = int(properties.sharedMemPerBlockOptin);
   facts.overlaps_kernels = facts.compute_capability >= 90;
+  facts.wgmma = facts.compute_capability == 90;
   return facts;
 }
 

@@ -131,7 +131,7 @@ bool has_large_tile(const DeviceFacts& facts) {
 }
 
 void multiply(const Context& context, const GemmParams& params) {
-  if (has_hopper_gemm(context.facts)) return hopper_gemm(context, params);
+  if (context.facts.wgmma) return hopper_gemm(context, params);
   const int64_t large_blocks = int64_t{params.n_columns / LargeTile::kColumns} *
                                ((params.n_rows + LargeTile::kRows - 1) / LargeTile::kRows);
   if (has_large_tile(context.facts) && large_blocks >= context.facts.n_multiprocessors) {
@@ -197,7 +197,7 @@ Status prepare_gemm(const DeviceFacts& facts) {
   if (has_large_tile(facts)) {
     LM_TRY(allow_shared_bytes(multiply_tiles<LargeTile>, LargeTile::kSharedBytes));
   }
-  return has_hopper_gemm(facts) ? prepare_hopper_gemm(facts) : ok();
+  return facts.wgmma ? prepare_hopper_gemm(facts) : ok();
 }
 
 size_t gemm_scratch_bytes(const StepLimits& limits, const DeviceFacts&) {

@@ -36,9 +36,8 @@ struct GemmParams {
   std::array<GemmOutput, kMostOutputs> outputs{};
 };
 
-// gemm_hopper.cu: the same by wgmma, for devices of compute capability 9.0.
+// hopper/gemm_hopper.cu: the same by wgmma, for devices that have it (DeviceFacts::wgmma).
 Status prepare_hopper_gemm(const DeviceFacts& facts);
-bool has_hopper_gemm(const DeviceFacts& facts);
 void hopper_gemm(const Context& context, const GemmParams& params);
 
 }  // namespace lm::cuda

@@ -10,13 +10,14 @@ namespace {
 
 constexpr int kMaxThreads = 1024;
 
-// $LLM_CUDA_GRAPHS: for who suspects a recorded step.
-Result<bool> wants_graphs() {
-  const char* variable = std::getenv("LLM_CUDA_GRAPHS");
+// $LLM_CUDA_GRAPHS, $LLM_CUDA_WGMMA: for who suspects a recorded step, or the products that only
+// some devices have.
+Result<bool> wanted(const char* name) {
+  const char* variable = std::getenv(name);
   const std::string_view word = variable != nullptr ? variable : "on";
   if (word == "on" || word == "off") return word == "on";
   return Error{ErrorCode::bad_request,
-               concat("expected on or off in LLM_CUDA_GRAPHS, found \"", printable(word), "\"")};
+               concat("expected on or off in ", name, ", found \"", printable(word), "\"")};
 }
 
 // The CPU computes where something faster is present: that changes what the user gets.
@@ -93,7 +94,8 @@ Result<InstanceOptions> ModelOptions::instance_options() const {
   options.kv_budget = uint64_t(kv_mebibytes) << 20;
   options.backend.n_threads = n_threads;
   if (const char* isa = std::getenv("LLM_CPU")) options.backend.isa = isa;
-  options.backend.record_steps = LM_TRY(wants_graphs());
+  options.backend.record_steps = LM_TRY(wanted("LLM_CUDA_GRAPHS"));
+  options.backend.wgmma = LM_TRY(wanted("LLM_CUDA_WGMMA"));
   return options;
 }
 

@@ -1,4 +1,4 @@
-// Linear of more rows than a decode step has: every type, odd shapes, several matrices, against
+// Linear of many rows: every type, odd shapes, several matrices, against
 // float64.
 #include <algorithm>
 #include <cmath>
@@ -94,7 +94,7 @@ TEST_CASE("gemm: every type, odd rows and columns") {
   Random random(21);
   for (int i = 0; i < kDTypeCount; ++i) {
     const int64_t block = dtype_info(DType(i)).block_elems;
-    check_linear(*backend, DType(i), {19, 37, std::max<int64_t>(block, 32)}, random);
+    check_linear(*backend, DType(i), {67, 37, std::max<int64_t>(block, 32)}, random);
   }
 }
 
@@ -119,7 +119,7 @@ TEST_CASE("gemm: activations of any size") {
   Random random(23);
   for (const float scale : {1e-37f, 1e-20f, 1e6f, 1e30f}) {
     CAPTURE(scale);
-    check_linear(*backend, DType::q4_0, {18, 40, 96}, random, scale);
+    check_linear(*backend, DType::q4_0, {65, 40, 96}, random, scale);
   }
 }
 
@@ -168,7 +168,7 @@ TEST_CASE("gemm: a row does not depend on the other rows, and zeros give zeros")
   const auto backend = open_reserved();
   if (backend == nullptr) LM_SKIP("no CUDA device");
   Random random(24);
-  const int64_t n = 40, m = 70, k = 192;
+  const int64_t n = 80, m = 70, k = 192;
   const TestWeight host = random_weight(DType::q4_0, {1, 1, m, k}, random);
   const LoadedWeight weight = require_ok(backend->load_weight(host.host(), WeightUse::matrix));
   std::vector<float> x = random_floats(n * k, random);
@@ -183,4 +183,31 @@ TEST_CASE("gemm: a row does not depend on the other rows, and zeros give zeros")
   const std::vector<float> second = run();
   CHECK(std::equal(first.begin(), first.begin() + m, second.begin()));
   CHECK(std::all_of(second.begin() + m, second.end(), [](float y) { return y == 0; }));
+}
+
+TEST_CASE("linear: up to 64 rows of a matrix in planes make the bits of a decode step") {
+  const auto backend = open_reserved();
+  if (backend == nullptr) LM_SKIP("no CUDA device");
+  Random random(26);
+  const int64_t m = 50, k = 256;
+  const TestWeight host = random_weight(DType::q4_K, {1, 1, m, k}, random);
+  const LoadedWeight weight = require_ok(backend->load_weight(host.host(), WeightUse::matrix));
+  const Guarded x(*backend, {1, 1, 64, k}, random_floats(64 * k, random)),
+      bias(*backend, {1, 1, 1, m}, random_floats(m, random));
+  const auto run = [&](int64_t rows_at_once) {
+    const Guarded out(*backend, {1, 1, 64, m}, random_floats(64 * m, random));
+    for (int64_t row = 0; row < 64; row += rows_at_once) {
+      const int64_t n = std::min(64 - row, rows_at_once);
+      backend->linear({.x = row_range(x, row, n),
+                       .weight = weight.tensor,
+                       .out = row_range(out, row, n),
+                       .bias = bias});
+    }
+    require_ok(backend->synchronize());
+    CHECK(out.guards_intact());
+    return out.floats();
+  };
+  const std::vector<float> decoded = run(7);
+  CHECK(same_bits(run(64), decoded));
+  CHECK(same_bits(run(17), decoded));
 }

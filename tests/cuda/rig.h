@@ -28,8 +28,7 @@ void for_each_schedule(const Body& body) {
   use_schedule(0);
 }
 
-// Kinds of devices that have kernels of their own; a device of this machine is one. For the
-// backends that are opened afterwards.
+// Kinds of devices that have kernels of their own, for the backends that are opened afterwards.
 int n_device_kinds();
 void use_device_kind(int index);
 

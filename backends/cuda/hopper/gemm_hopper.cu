@@ -174,10 +174,6 @@ void launch_tiles(const Context& context, const GemmParams& params) {
 
 }  // namespace
 
-bool has_hopper_gemm(const DeviceFacts& facts) {
-  return facts.compute_capability == 90;
-}
-
 Status prepare_hopper_gemm(const DeviceFacts&) {
   LM_TRY(allow_shared_bytes(multiply_tiles_hopper<WideTile>, WideTile::kSharedBytes));
   return allow_shared_bytes(multiply_tiles_hopper<NarrowTile>, NarrowTile::kSharedBytes);
