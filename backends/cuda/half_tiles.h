@@ -25,6 +25,9 @@ constexpr int64_t half_tiles_bytes(int64_t rows, int64_t k) {
   return rows / kHalfTileRows * half_chunks(k) * kHalfTileBytes;
 }
 
+// Weights are rounded to f16: one that is larger than 65504 becomes infinite, and what is below
+// 2^-14 loses bits.
+
 // x [n, k] as f16: each row times a power of two (exact) that brings its largest number to
 // 2^14 .. 2^15, so that none overflows; unscale[row] takes it back.
 void activations_to_half_tiles(const Context& context, Tensor x, std::byte* tiles, float* unscale);

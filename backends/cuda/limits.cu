@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "backends/cuda/error.h"
+#include "backends/cuda/hopper/limits_hopper.h"
 #include "backends/cuda/launch.h"
 #include "backends/cuda/limits.h"
 #include "backends/cuda/memory.h"
@@ -149,6 +150,12 @@ Result<DeviceLimits> measure_limits(const Context& context, Backend& backend) {
   limits.f16_flops_per_second = best_rate(context, warps * kTurns * kChains * 2 * 16 * 8 * 16, [&] {
     launch(context, multiply_halves, grid, kTurns, sink);
   });
+  if (context.facts.wgmma) {
+    LM_TRY(prepare_wgmma_limits());
+    const double rate = best_rate(context, wgmma_flops(context.facts, kTurns),
+                                  [&] { multiply_by_wgmma(context, kTurns, sink); });
+    limits.f16_flops_per_second = std::max(limits.f16_flops_per_second, rate);
+  }
   limits.f32_flops_per_second = best_rate(context, threads * kTurns * kChains * 2 * 2, [&] {
     launch(context, multiply_floats, grid, kTurns, sink);
   });

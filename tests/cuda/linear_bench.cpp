@@ -109,7 +109,7 @@ int main(int argc, char** argv) {
                           .max_linear_in = 14336,
                           .max_linear_out = 28672}));
   const DeviceLimits limits = checked(backend->measure_limits());
-  std::printf("%s: reads %.0f GB/s, int8 %.0f TOP/s, f16 %.0f TFLOP/s (by mma); wgmma %s\n",
+  std::printf("%s: reads %.0f GB/s, int8 %.0f TOP/s, f16 %.0f TFLOP/s; wgmma %s\n",
               std::string(backend->detail()).c_str(), limits.read_bytes_per_second * 1e-9,
               limits.int8_ops_per_second * 1e-12, limits.f16_flops_per_second * 1e-12,
               options.wgmma ? "where it is" : "off");

@@ -66,6 +66,10 @@ __device__ inline uint64_t operand(const void* tile) {
          kSwizzle128 << 62;
 }
 
+// What this thread stored in shared memory becomes visible to products; a barrier behind it.
+__device__ inline void fence_tiles() {
+  asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+}
 __device__ inline void begin_products() {
   asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
 }
