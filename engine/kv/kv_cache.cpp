@@ -21,9 +21,13 @@ std::optional<uint64_t> layer_block_bytes(const KvLayout& layout, const KvLayerS
   return rows ? checked_mul(*rows, row_bytes(layout.dtype, shape.head_dim)) : std::nullopt;
 }
 
-std::optional<uint64_t> total_bytes(const KvLayout& layout, int n_blocks, int n_pages) {
+// Of the layers of one room.
+std::optional<uint64_t> room_bytes(std::span<Backend* const> rooms, const Backend* room,
+                                   const KvLayout& layout, int n_blocks, int n_pages) {
   uint64_t total = 0;
-  for (const KvLayerShape& shape : layout.layers) {
+  for (size_t layer = 0; layer < layout.layers.size(); ++layer) {
+    if (rooms[layer] != room) continue;
+    const KvLayerShape& shape = layout.layers[layer];
     std::optional<uint64_t> bytes = layer_block_bytes(layout, shape);
     if (bytes) bytes = checked_mul(*bytes, uint64_t(shape.windowed ? n_pages : n_blocks));
     if (bytes) bytes = checked_align(*bytes, kTensorAlignment);
@@ -78,40 +82,56 @@ std::optional<KvBlockBytes> kv_block_bytes(const KvLayout& layout) {
   return total;
 }
 
-Result<KvCache> KvCache::allocate(Backend& backend, const KvLayout& layout, int n_blocks,
-                                  int n_pages) {
+Result<KvCache> KvCache::allocate(std::span<Backend* const> rooms, const KvLayout& layout,
+                                  int n_blocks, int n_pages) {
   LM_TRY(validate(layout));
-  LM_CHECK(n_blocks >= 0 && n_pages >= 0);
-  const std::optional<uint64_t> bytes = total_bytes(layout, n_blocks, n_pages);
-  if (!bytes || *bytes > std::numeric_limits<size_t>::max()) {
-    return Error{ErrorCode::out_of_memory, concat("a KV cache of ", n_blocks, " blocks of ",
-                                                  layout.block_size, " tokens is beyond memory")};
-  }
+  LM_CHECK(n_blocks >= 0 && n_pages >= 0 && rooms.size() == layout.layers.size());
   KvCache cache;
   cache.layout_ = layout;
-  cache.buffer_ = LM_TRY(backend.alloc(size_t(*bytes)));
-
-  uint64_t offset = 0;
-  const auto place = [&](const KvLayerShape& shape) {
-    Tensor tensor;
-    tensor.buffer = cache.buffer_.get();
-    tensor.offset = offset;
-    tensor.dtype = layout.dtype;
-    tensor.shape = {shape.windowed ? n_pages : n_blocks, shape.n_kv_heads, layout.block_size,
-                    shape.head_dim};
-    tensor.row_bytes = int64_t(row_bytes(layout.dtype, shape.head_dim));
-    const uint64_t used = uint64_t(tensor.rows()) * uint64_t(tensor.row_bytes);
-    offset += (used + kTensorAlignment - 1) / kTensorAlignment * kTensorAlignment;
-    return tensor;
-  };
-  for (const KvLayerShape& shape : layout.layers) {
-    cache.k_.push_back(place(shape));
-    cache.v_.push_back(place(shape));
+  cache.k_.resize(rooms.size());
+  cache.v_.resize(rooms.size());
+  for (size_t layer = 0; layer < rooms.size(); ++layer) {
+    if (!cache.k_[layer]) LM_TRY(cache.allocate_room(rooms, *rooms[layer], n_blocks, n_pages));
   }
   const KvBlockBytes of_one = kv_block_bytes(layout).value_or(KvBlockBytes{});
   cache.block_bytes_ = of_one.block + of_one.page;
   cache.staging_.resize(size_t(cache.block_bytes_));
   return cache;
+}
+
+Status KvCache::allocate_room(std::span<Backend* const> rooms, Backend& room, int n_blocks,
+                              int n_pages) {
+  const std::optional<uint64_t> bytes = room_bytes(rooms, &room, layout_, n_blocks, n_pages);
+  if (!bytes || *bytes > std::numeric_limits<size_t>::max()) {
+    return Error{ErrorCode::out_of_memory, concat("a KV cache of ", n_blocks, " blocks of ",
+                                                  layout_.block_size, " tokens is beyond memory")};
+  }
+  buffers_.push_back(LM_TRY(room.alloc(size_t(*bytes))));
+  uint64_t offset = 0;
+  const auto place = [&](const KvLayerShape& shape) {
+    Tensor tensor;
+    tensor.buffer = buffers_.back().get();
+    tensor.offset = offset;
+    tensor.dtype = layout_.dtype;
+    tensor.shape = {shape.windowed ? n_pages : n_blocks, shape.n_kv_heads, layout_.block_size,
+                    shape.head_dim};
+    tensor.row_bytes = int64_t(row_bytes(layout_.dtype, shape.head_dim));
+    const uint64_t used = uint64_t(tensor.rows()) * uint64_t(tensor.row_bytes);
+    offset += (used + kTensorAlignment - 1) / kTensorAlignment * kTensorAlignment;
+    return tensor;
+  };
+  for (size_t layer = 0; layer < rooms.size(); ++layer) {
+    if (rooms[layer] != &room) continue;
+    k_[layer] = place(layout_.layers[layer]);
+    v_[layer] = place(layout_.layers[layer]);
+  }
+  return ok();
+}
+
+uint64_t KvCache::bytes() const {
+  uint64_t total = 0;
+  for (const std::unique_ptr<Buffer>& buffer : buffers_) total += buffer->bytes();
+  return total;
 }
 
 // One block of a layer's K or V, as rows.
@@ -133,7 +153,7 @@ void KvCache::read_block(const BlockPlace& place, std::span<std::byte> into) con
     for (const Tensor& cache : {k_[layer], v_[layer]}) {
       const Tensor from = block_of(cache, layer, place);
       const size_t n = size_t(from.rows() * from.row_bytes);
-      buffer_->backend().download(into.first(n), from);
+      from.room().download(into.first(n), from);
       into = into.subspan(n);
     }
   }
@@ -145,7 +165,7 @@ void KvCache::write_block(const BlockPlace& place, std::span<const std::byte> fr
     for (const Tensor& cache : {k_[layer], v_[layer]}) {
       const Tensor to = block_of(cache, layer, place);
       const size_t n = size_t(to.rows() * to.row_bytes);
-      buffer_->backend().upload(to, from.first(n));
+      to.room().upload(to, from.first(n));
       from = from.subspan(n);
     }
   }

@@ -1,6 +1,7 @@
 // engine/kv/kv_cache.h — the memory behind the blocks: K and V of every layer, reserved once and
 // touched by the operating system only where it is written. Layers with a window have memory for
-// fewer blocks: their blocks are pages (window_pages.h).
+// fewer blocks: their blocks are pages (window_pages.h). A layer's memory is in the room where its
+// attention works.
 #pragma once
 #include <cstdint>
 #include <memory>
@@ -46,17 +47,17 @@ struct BlockPlace {
 
 class KvCache {
  public:
-  // The layout is validated here.
-  static Result<KvCache> allocate(Backend& backend, const KvLayout& layout, int n_blocks,
-                                  int n_pages = 0);
+  // rooms: of each layer. The layout is validated here.
+  static Result<KvCache> allocate(std::span<Backend* const> rooms, const KvLayout& layout,
+                                  int n_blocks, int n_pages = 0);
 
   const KvLayout& layout() const { return layout_; }
-  uint64_t bytes() const { return buffer_->bytes(); }
+  uint64_t bytes() const;  // in all rooms
   // {n_blocks or n_pages, n_kv_heads, block_size, head_dim}
   Tensor k(int layer) const { return k_[size_t(layer)]; }
   Tensor v(int layer) const { return v_[size_t(layer)]; }
 
-  // Enqueues nothing: waits for the backend's work and copies one block of every layer.
+  // Enqueues nothing: waits for the backends' work and copies one block of every layer.
   void copy_block(const BlockPlace& from, const BlockPlace& to);
   // The same out of and into host memory: block_bytes() of K and V, layer after layer.
   uint64_t block_bytes() const { return block_bytes_; }
@@ -65,11 +66,12 @@ class KvCache {
 
  private:
   KvCache() = default;
-  KvLayout layout_;
+  Status allocate_room(std::span<Backend* const> rooms, Backend& room, int n_blocks, int n_pages);
   Tensor block_of(Tensor cache, size_t layer, const BlockPlace& place) const;
 
+  KvLayout layout_;
   uint64_t block_bytes_ = 0;
-  std::unique_ptr<Buffer> buffer_;
+  std::vector<std::unique_ptr<Buffer>> buffers_;  // one in each room
   std::vector<Tensor> k_, v_;
   std::vector<std::byte> staging_;  // [block_bytes]  of a copy
 };

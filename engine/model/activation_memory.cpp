@@ -7,25 +7,32 @@
 namespace lm {
 namespace {
 
-// The widest layer of a model in every respect.
+// The widest layer of a model in every respect, of those whose work of that kind is in a room.
 struct Widths {
   int64_t d_model = 0, q = 0, kv = 0, d_ff = 0, n_experts = 0, top_k = 0, d_ff_expert = 0;
   int n_heads = 0, n_kv_heads = 0, head_dim = 0;
 
-  explicit Widths(const ModelConfig& config) : d_model(config.d_model) {
-    for (const LayerSpec& layer : config.layers) {
-      const AttnSpec& a = layer.attn;
+  Widths(const ModelConfig& config, const Placement& placement, int room)
+      : d_model(config.d_model) {
+    for (size_t i = 0; i < config.layers.size(); ++i) {
+      const LayerSpec& layer = config.layers[i];
+      if (placement.attention(i) == room) add(layer.attn);
+      if (placement.ffn(i) == room) d_ff = std::max(d_ff, int64_t(layer.ffn.d_ff));
       const MoeSpec& moe = layer.ffn.moe;
-      q = std::max(q, int64_t(a.n_heads) * a.head_dim);
-      kv = std::max(kv, int64_t(a.n_kv_heads) * a.head_dim);
-      n_heads = std::max(n_heads, a.n_heads);
-      n_kv_heads = std::max(n_kv_heads, a.n_kv_heads);
-      head_dim = std::max(head_dim, a.head_dim);
-      d_ff = std::max(d_ff, int64_t(layer.ffn.d_ff));
+      if (placement.experts(i) == room) d_ff_expert = std::max(d_ff_expert, int64_t(moe.d_ff));
+      if (placement.ffn(i) != room && placement.experts(i) != room) continue;
       n_experts = std::max(n_experts, int64_t(moe.n_experts));
       top_k = std::max(top_k, int64_t(moe.top_k));
-      d_ff_expert = std::max(d_ff_expert, int64_t(moe.d_ff));
     }
+  }
+
+ private:
+  void add(const AttnSpec& a) {
+    q = std::max(q, int64_t(a.n_heads) * a.head_dim);
+    kv = std::max(kv, int64_t(a.n_kv_heads) * a.head_dim);
+    n_heads = std::max(n_heads, a.n_heads);
+    n_kv_heads = std::max(n_kv_heads, a.n_kv_heads);
+    head_dim = std::max(head_dim, a.head_dim);
   }
 };
 
@@ -53,31 +60,13 @@ class Layout {
   std::vector<Tensor*> tensors_;
 };
 
-Tensor rows_of(Tensor t, int64_t n) {
-  return t ? first_rows(t, n) : t;
-}
-
-}  // namespace
-
-Result<ActivationMemory> ActivationMemory::allocate(Backend& backend, const ModelConfig& config,
-                                                    const ModelWeights& weights, const Size& size) {
-  const Widths widths(config);
+Layout lay_out(Activations& a, const Widths& widths, bool has_orders,
+               const ActivationMemory::Size& size) {
   const int max_tokens = size.max_tokens, max_logits = size.max_logits;
-  LM_TRY(backend.reserve({.max_tokens = max_tokens,
-                          .max_seqs = size.max_seqs,
-                          .max_linear_in = weights.max_linear_in,
-                          .max_linear_out = weights.max_linear_out,
-                          .n_heads = widths.n_heads,
-                          .n_kv_heads = widths.n_kv_heads,
-                          .head_dim = widths.head_dim,
-                          .n_experts = int(widths.n_experts),
-                          .top_k = int(widths.top_k),
-                          .d_ff_expert = widths.d_ff_expert}));
-  Activations a;
   Layout layout;
   layout.add(a.x, max_tokens, widths.d_model);
   layout.add(a.h, max_tokens, widths.d_model);
-  if (weights.has_orders)
+  if (has_orders)
     layout.add(a.reordered, std::max(max_tokens, max_logits), std::max(widths.d_model, widths.q));
   layout.add(a.q, max_tokens, widths.q);
   layout.add(a.attn, max_tokens, widths.q);
@@ -89,6 +78,38 @@ Result<ActivationMemory> ActivationMemory::allocate(Backend& backend, const Mode
   layout.add(a.expert_ids, max_tokens, widths.top_k, DType::i32);
   layout.add(a.expert_weights, max_tokens, widths.top_k);
   layout.add(a.last, max_logits, widths.d_model);
+  return layout;
+}
+
+Tensor rows_of(Tensor t, int64_t n) {
+  return t ? first_rows(t, n) : t;
+}
+
+}  // namespace
+
+uint64_t ActivationMemory::bytes(const ModelConfig& config, bool has_orders,
+                                 const Placement& placement, int room, const Size& size) {
+  Activations a;
+  return lay_out(a, Widths(config, placement, room), has_orders, size).bytes();
+}
+
+Result<ActivationMemory> ActivationMemory::allocate(Backend& backend, const ModelConfig& config,
+                                                    const ModelWeights& weights,
+                                                    const Placement& placement, int room,
+                                                    const Size& size) {
+  const Widths widths(config, placement, room);
+  LM_TRY(backend.reserve({.max_tokens = size.max_tokens,
+                          .max_seqs = size.max_seqs,
+                          .max_linear_in = weights.widths[size_t(room)].max_in,
+                          .max_linear_out = weights.widths[size_t(room)].max_out,
+                          .n_heads = widths.n_heads,
+                          .n_kv_heads = widths.n_kv_heads,
+                          .head_dim = widths.head_dim,
+                          .n_experts = int(widths.n_experts),
+                          .top_k = int(widths.top_k),
+                          .d_ff_expert = widths.d_ff_expert}));
+  Activations a;
+  const Layout layout = lay_out(a, widths, weights.has_orders, size);
   std::unique_ptr<Buffer> memory = LM_TRY(backend.alloc(layout.bytes()));
   layout.place(*memory);
   return ActivationMemory(std::move(memory), a);

@@ -1,12 +1,13 @@
-// engine/model/activation_memory.h — the memory of a step's activations, laid out once for the
-// largest step.
+// engine/model/activation_memory.h — the memory of a step's activations in one room, laid out once
+// for the largest step and for the work that is done there.
 #pragma once
 #include <memory>
 
 #include "backends/backend.h"
 #include "engine/core/result.h"
 #include "engine/model/config.h"
-#include "engine/model/decoder.h"
+#include "engine/model/passage.h"
+#include "engine/model/placement.h"
 #include "engine/model/weights.h"
 
 namespace lm {
@@ -18,7 +19,12 @@ class ActivationMemory {
   };
   // Also reserves the backend's workspace.
   static Result<ActivationMemory> allocate(Backend& backend, const ModelConfig& config,
-                                           const ModelWeights& weights, const Size& size);
+                                           const ModelWeights& weights, const Placement& placement,
+                                           int room, const Size& size);
+  // What that takes, without the workspace, of a model whose matrices have their own order of
+  // columns or not.
+  static uint64_t bytes(const ModelConfig& config, bool has_orders, const Placement& placement,
+                        int room, const Size& size);
 
   // Those of a step of this size.
   Activations of(int64_t n_tokens, int64_t n_logits) const;

@@ -47,7 +47,10 @@ void add_branch(Backend& b, Tensor y, Tensor weight, Tensor bias, Tensor post_no
 }
 
 void attention_block(const LayerSpec& spec, const AttnWeights& w, const KvLayer& kv,
-                     const StepView& step, const Activations& a) {
+                     Passage& passage) {
+  const RoomWork& work = passage.enter(w.norm);
+  const StepView& step = kv.windowed ? work.step.windowed : work.step.all;
+  const Activations& a = work.a;
   Backend& b = a.x.room();
   const AttnSpec& s = spec.attn;
   const Linear projections[] = {{.x = a.h, .weight = w.q, .out = a.q, .bias = w.q_bias},
@@ -86,7 +89,8 @@ void attention_block(const LayerSpec& spec, const AttnWeights& w, const KvLayer&
 }
 
 // x += W_down (act(W_gate h) * W_up h),  h = norm(x)
-void ffn_block(const LayerSpec& spec, const FfnWeights& w, const Activations& a) {
+void ffn_block(const LayerSpec& spec, const FfnWeights& w, Passage& passage) {
+  const Activations& a = passage.enter(w.norm).a;
   Backend& b = a.x.room();
   const FfnSpec& s = spec.ffn;
   const Tensor gate = narrowed(a.gate, s.d_ff), up = narrowed(a.up, s.d_ff);
@@ -99,7 +103,8 @@ void ffn_block(const LayerSpec& spec, const FfnWeights& w, const Activations& a)
 }
 
 // x += Σ_e weight_e · ffn_e(h) over the experts e that the router chooses for each row
-void moe_block(const LayerSpec& spec, const FfnWeights& w, const Activations& a) {
+void moe_block(const LayerSpec& spec, const FfnWeights& w, Passage& passage) {
+  const Activations& a = passage.enter(w.norm).a;
   Backend& b = a.x.room();
   const MoeSpec& s = spec.ffn.moe;
   const Linear router[] = {{.x = a.h, .weight = w.router, .out = a.router, .bias = w.router_bias}};
@@ -113,29 +118,33 @@ void moe_block(const LayerSpec& spec, const FfnWeights& w, const Activations& a)
                .sigmoid = s.sigmoid,
                .normalise = s.normalise,
                .scale = s.scale});
-  b.moe_ffn({.x = a.h,
-             .ids = a.expert_ids,
-             .weights = a.expert_weights,
-             .out = a.x,
-             .gate = w.gate,
-             .up = w.up,
-             .down = w.down,
-             .act = spec.ffn.act,
-             .limit = spec.ffn.limit,
-             .gate_bias = w.gate_bias,
-             .up_bias = w.up_bias,
-             .down_bias = w.down_bias});
+  const Activations& e = passage.enter(w.gate).a;  // the experts may be elsewhere
+  passage.carry(a.h, e.h);
+  passage.carry(a.expert_ids, e.expert_ids);
+  passage.carry(a.expert_weights, e.expert_weights);
+  e.x.room().moe_ffn({.x = e.h,
+                      .ids = e.expert_ids,
+                      .weights = e.expert_weights,
+                      .out = e.x,
+                      .gate = w.gate,
+                      .up = w.up,
+                      .down = w.down,
+                      .act = spec.ffn.act,
+                      .limit = spec.ffn.limit,
+                      .gate_bias = w.gate_bias,
+                      .up_bias = w.up_bias,
+                      .down_bias = w.down_bias});
 }
 
 }  // namespace
 
 void decoder_layer(const LayerSpec& spec, const LayerWeights& weights, const KvLayer& kv,
-                   const StepView& step, const Activations& a) {
-  attention_block(spec, weights.attn, kv, step, a);
+                   Passage& passage) {
+  attention_block(spec, weights.attn, kv, passage);
   if (spec.ffn.moe.n_experts > 0) {
-    moe_block(spec, weights.ffn, a);
+    moe_block(spec, weights.ffn, passage);
   } else {
-    ffn_block(spec, weights.ffn, a);
+    ffn_block(spec, weights.ffn, passage);
   }
 }
 

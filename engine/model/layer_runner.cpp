@@ -132,9 +132,9 @@ Status LayerRunner::load(int i, const gguf::File& weights) {
   m.weights.reset();  // two layers are never in memory
   m.weights = LM_TRY(load_layer(weights, m.file, m.config, i, *m.backend, m.max_tokens));
   m.layer = i;
-  m.activations = LM_TRY(
-      ActivationMemory::allocate(*m.backend, m.config, *m.weights,
-                                 {.max_tokens = m.max_tokens, .max_seqs = 1, .max_logits = 0}));
+  m.activations = LM_TRY(ActivationMemory::allocate(
+      *m.backend, m.config, *m.weights, Placement(m.config.layers.size()), 0,
+      {.max_tokens = m.max_tokens, .max_seqs = 1, .max_logits = 0}));
   return ok();
 }
 
@@ -144,15 +144,17 @@ Status LayerRunner::run(std::span<float> x) {
   const int n = int(x.size() / size_t(m.config.d_model));
   LM_CHECK(n > 0 && n <= m.max_tokens);
   const LayerSpec& spec = m.config.layers[size_t(m.layer)];
-  const Activations a = m.activations->of(n, 0);
+  const StepView view = m.step(n);
+  const RoomWork work{{view, view, {}}, m.activations->of(n, 0)};
   KvLayer kv = m.kv;
   for (Tensor* cache : {&kv.k, &kv.v}) {
     cache->shape = {m.n_blocks(), spec.attn.n_kv_heads, kBlockSize, spec.attn.head_dim};
     cache->row_bytes = int64_t(row_bytes(DType::f32, spec.attn.head_dim));
   }
-  m.backend->upload(a.x, std::as_bytes(x));
-  decoder_layer(spec, m.weights->layers[size_t(m.layer)], kv, m.step(n), a);
-  m.backend->download(std::as_writable_bytes(x), a.x);
+  m.backend->upload(work.a.x, std::as_bytes(x));
+  Passage passage(std::span(&work, 1), {});
+  decoder_layer(spec, m.weights->layers[size_t(m.layer)], kv, passage);
+  m.backend->download(std::as_writable_bytes(x), work.a.x);
   return m.backend->synchronize();
 }
 

@@ -45,14 +45,15 @@ Result<const gguf::TensorInfo*> WeightPlan::find(const std::string& name,
 
 void WeightPlan::count(const HostTensor& host, double share) {
   weights_->bytes_per_token += uint64_t(double(host.bytes.size()) * share);
-  weights_->max_linear_in = std::max(weights_->max_linear_in, host.shape[3]);
-  weights_->max_linear_out = std::max(weights_->max_linear_out, host.shape[2]);
+  MatrixWidths& widths = weights_->widths[size_t(room_)];
+  widths.max_in = std::max(widths.max_in, host.shape[3]);
+  widths.max_out = std::max(widths.max_out, host.shape[2]);
 }
 
 void WeightPlan::add(const std::string& name, const gguf::TensorInfo& info, WeightUse use,
                      std::array<int64_t, 3> shape, Tensor& to) {
   items_.push_back(
-      {name, {info.dtype, {1, shape[0], shape[1], shape[2]}, info.bytes}, use, &to, {}});
+      {name, {info.dtype, {1, shape[0], shape[1], shape[2]}, info.bytes}, use, room_, &to, {}});
 }
 
 Status WeightPlan::vector(const std::string& name, int64_t n, Tensor& to) {
@@ -104,6 +105,7 @@ Status WeightPlan::split_matrix(const std::string& name, int64_t cols,
     items_.push_back({name,
                       {info.dtype, {1, 1, slice.rows, cols}, info.bytes.subspan(first, bytes)},
                       WeightUse::matrix,
+                      room_,
                       slice.to,
                       {}});
     count(items_.back().host, 1);
@@ -127,6 +129,7 @@ Status WeightPlan::split_vector(const std::string& name, std::span<const Slice> 
     items_.push_back({name,
                       {info.dtype, {1, 1, 1, slice.rows}, info.bytes.subspan(first, bytes)},
                       WeightUse::vector,
+                      room_,
                       slice.to,
                       {}});
     first += bytes;
@@ -155,8 +158,12 @@ Result<DType> WeightPlan::expert_matrices(const std::string& stem, int64_t n_exp
     }
     parts.push_back(info.bytes);
   }
-  items_.push_back(
-      {stem, {dtype, {1, n_experts, rows, cols}, {}}, WeightUse::matrix, &to, std::move(parts)});
+  items_.push_back({stem,
+                    {dtype, {1, n_experts, rows, cols}, {}},
+                    WeightUse::matrix,
+                    room_,
+                    &to,
+                    std::move(parts)});
   for (const std::span<const std::byte> part : items_.back().parts)
     count({dtype, {1, 1, rows, cols}, part}, share);
   return dtype;
@@ -173,6 +180,7 @@ void WeightPlan::constant(std::span<const float> values, Tensor& to) {
   items_.push_back({"",
                     {DType::f32, {1, 1, 1, int64_t(values.size())}, std::as_bytes(values)},
                     WeightUse::vector,
+                    room_,
                     &to,
                     {}});
 }
@@ -216,11 +224,12 @@ Status WeightPlan::join(Item& item) {
   return ok();
 }
 
-Status WeightPlan::load(Item& item, Backend& backend, bool in_place) {
+Status WeightPlan::load(Item& item, const ModelRoom& room) {
   if (!item.parts.empty()) LM_TRY(join(item));
   item.host.name = item.name;
-  const WeightUse use = in_place && item.use == WeightUse::matrix ? WeightUse::rows : item.use;
-  Result<LoadedWeight> loaded = backend.load_weight(item.host, use);
+  const bool borrowed = room.in_place && item.use == WeightUse::matrix;
+  const WeightUse use = borrowed ? WeightUse::rows : item.use;
+  Result<LoadedWeight> loaded = room.backend->load_weight(item.host, use);
   if (!loaded.ok()) return std::move(loaded).error().within(item.name);
   LoadedWeight weight = std::move(loaded).value();
   const bool copied = weight.buffer->base() != item.host.bytes.data();
@@ -231,7 +240,7 @@ Status WeightPlan::load(Item& item, Backend& backend, bool in_place) {
   return ok();
 }
 
-Status WeightPlan::load(Backend& backend, bool in_place, const LoadProgress& progress) {
+Status WeightPlan::load(std::span<const ModelRoom> rooms, const LoadProgress& progress) {
   const auto bytes_of = [](const Item& item) {
     uint64_t bytes = item.host.bytes.size();
     for (const std::span<const std::byte> part : item.parts) bytes += part.size();
@@ -245,7 +254,7 @@ Status WeightPlan::load(Backend& backend, bool in_place, const LoadProgress& pro
                    [&](const Item& a, const Item& b) { return bytes_of(a) > bytes_of(b); });
   for (Item& item : items_) {
     const uint64_t bytes = bytes_of(item);
-    LM_TRY(load(item, backend, in_place));
+    LM_TRY(load(item, rooms[size_t(item.room)]));
     done += bytes;
     if (progress) progress(done, total);
   }

@@ -1,5 +1,5 @@
 // engine/model/weight_plan.h — the list of what will be loaded, and where to. Entering a weight
-// finds it in the file and checks its shape; load() then hands everything to the backend in
+// finds it in the file and checks its shape; load() then hands everything to the backends in
 // file-sized steps.
 #pragma once
 #include <cstdint>
@@ -16,9 +16,16 @@ namespace lm {
 
 class WeightPlan {
  public:
-  WeightPlan(const gguf::File& file, ModelWeights& weights) : file_(file), weights_(&weights) {}
+  WeightPlan(const gguf::File& file, ModelWeights& weights, size_t n_rooms)
+      : file_(file), weights_(&weights) {
+    weights.widths.resize(n_rooms);
+  }
 
   bool has(const std::string& name) const { return file_.tensor(name) != nullptr; }
+
+  // Where what comes next will work.
+  void enter(int room) { room_ = room; }
+  int room() const { return room_; }
 
   // Each enters one tensor of the file; `to` is filled in by load().
   Status vector(const std::string& name, int64_t n, Tensor& to);
@@ -46,14 +53,14 @@ class WeightPlan {
   // An error when the file has a tensor of the decoder that nothing has asked for: running without
   // it would give some other model.
   Status check_all_used() const;
-  // in_place: matrices are multiplied from the file's mapping instead of from a copy.
-  Status load(Backend& backend, bool in_place, const LoadProgress& progress);
+  Status load(std::span<const ModelRoom> rooms, const LoadProgress& progress);
 
  private:
   struct Item {
     std::string name;
     HostTensor host;
     WeightUse use;
+    int room;
     Tensor* to;
     std::vector<std::span<const std::byte>> parts;  // host.bytes in pieces, to be joined
   };
@@ -62,10 +69,11 @@ class WeightPlan {
            std::array<int64_t, 3> shape, Tensor& to);
   void count(const HostTensor& host, double share);
   Status join(Item& item);
-  Status load(Item& item, Backend& backend, bool in_place);
+  Status load(Item& item, const ModelRoom& room);
 
   gguf::File file_;
   ModelWeights* weights_;
+  int room_ = 0;
   std::vector<Item> items_;
   std::unordered_set<const gguf::TensorInfo*> used_;
 };

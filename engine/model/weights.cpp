@@ -4,6 +4,7 @@
 #include <cmath>
 #include <string>
 
+#include "engine/core/check.h"
 #include "engine/core/text.h"
 #include "engine/model/weight_plan.h"
 
@@ -32,23 +33,33 @@ Result<std::vector<float>> rope_factors(WeightPlan& plan, const RopeSpec& spec, 
   return std::vector<float>();
 }
 
-// Layers that rotate alike share one table.
+// Layers of a room that rotate alike share one table.
 struct RopeBinder {
+  struct Key {
+    RopeSpec spec;
+    int room;
+    bool operator==(const Key&) const = default;
+  };
   WeightPlan& plan;
   ModelWeights& weights;
-  std::vector<RopeSpec> specs;  // of weights.ropes
+  std::vector<Key> keys;  // of weights.ropes
 
   Result<const RopeWeights*> get(const RopeSpec& spec, int n_ctx) {
-    const auto found = std::find(specs.begin(), specs.end(), spec);
-    if (found != specs.end()) return weights.ropes[size_t(found - specs.begin())].get();
+    const Key key{spec, plan.room()};
+    const auto found = std::find(keys.begin(), keys.end(), key);
+    if (found != keys.end()) return weights.ropes[size_t(found - keys.begin())].get();
     const std::vector<float> factors = LM_TRY(rope_factors(plan, spec, n_ctx));
     auto rope = std::make_unique<RopeWeights>();
     rope->table = make_rope_table(spec, factors);
     plan.constant(rope->table.inv_freq, rope->inv_freq);
-    specs.push_back(spec);
+    keys.push_back(key);
     weights.ropes.push_back(std::move(rope));
     return weights.ropes.back().get();
   }
+};
+
+struct LayerRooms {
+  int attention = 0, ffn = 0, experts = 0;
 };
 
 struct LayerBinder {
@@ -56,12 +67,14 @@ struct LayerBinder {
   const LayerSpec& spec;
   std::string prefix;  // "blk.3."
   int64_t d_model;
+  LayerRooms rooms;
   LayerWeights& to;
 
   std::string name(std::string_view rest) const { return prefix + std::string(rest); }
   Status attention();
   Status qkv();
   Status dense_ffn();
+  Status router();
   Status experts();
   Status ffn();
 };
@@ -89,6 +102,7 @@ Status LayerBinder::qkv() {
 Status LayerBinder::attention() {
   const AttnSpec& a = spec.attn;
   AttnWeights& w = to.attn;
+  plan.enter(rooms.attention);
   LM_TRY(plan.vector(name("attn_norm.weight"), d_model, w.norm));
   LM_TRY(plan.optional_order(name("attn_norm.perm"), d_model, w.norm_order));
   LM_TRY(
@@ -127,7 +141,7 @@ Status LayerBinder::experts() {
   const int64_t n = moe.n_experts, d_ff = moe.d_ff;
   const double share = double(moe.top_k) / moe.n_experts;
   FfnWeights& w = to.ffn;
-  LM_TRY(plan.matrix(name("ffn_gate_inp.weight"), n, d_model, w.router));
+  plan.enter(rooms.experts);
   const DType gate =
       LM_TRY(plan.expert_matrices(name("ffn_gate"), n, d_ff, d_model, share, w.gate));
   const DType up = LM_TRY(plan.expert_matrices(name("ffn_up"), n, d_ff, d_model, share, w.up));
@@ -138,32 +152,39 @@ Status LayerBinder::experts() {
   }
   LM_TRY(plan.expert_matrices(name("ffn_down"), n, d_model, d_ff, share, w.down));
   if (!moe.bias) return ok();
-  LM_TRY(plan.vector(name("ffn_gate_inp.bias"), n, w.router_bias));
   LM_TRY(plan.expert_vectors(name("ffn_gate_exps.bias"), n, d_ff, w.gate_bias));
   LM_TRY(plan.expert_vectors(name("ffn_up_exps.bias"), n, d_ff, w.up_bias));
   return plan.expert_vectors(name("ffn_down_exps.bias"), n, d_model, w.down_bias);
 }
 
+Status LayerBinder::router() {
+  const MoeSpec& moe = spec.ffn.moe;
+  LM_TRY(plan.matrix(name("ffn_gate_inp.weight"), moe.n_experts, d_model, to.ffn.router));
+  if (!moe.bias) return ok();
+  return plan.vector(name("ffn_gate_inp.bias"), moe.n_experts, to.ffn.router_bias);
+}
+
 Status LayerBinder::ffn() {
+  plan.enter(rooms.ffn);
   // gpt-oss calls the norm before its experts by the name of the one after the attention.
   const bool own_name = spec.norm.post || plan.has(name("ffn_norm.weight"));
   LM_TRY(plan.vector(name(own_name ? "ffn_norm.weight" : "post_attention_norm.weight"), d_model,
                      to.ffn.norm));
   LM_TRY(plan.optional_order(name("ffn_norm.perm"), d_model, to.ffn.norm_order));
-  LM_TRY(spec.ffn.moe.n_experts > 0 ? experts() : dense_ffn());
   if (spec.norm.post) LM_TRY(plan.vector(name("post_ffw_norm.weight"), d_model, to.ffn.post_norm));
-  return ok();
+  if (spec.ffn.moe.n_experts == 0) return dense_ffn();
+  LM_TRY(router());
+  return experts();
 }
 
-Status bind_layer(WeightPlan& plan, const ModelConfig& config, int i, RopeBinder& ropes, int n_ctx,
-                  ModelWeights& weights) {
+Status bind_layer(WeightPlan& plan, const ModelConfig& config, int i, const LayerRooms& rooms,
+                  RopeBinder& ropes, int n_ctx, ModelWeights& weights) {
   const LayerSpec& spec = config.layers[size_t(i)];
   LayerWeights& layer = weights.layers[size_t(i)];
-  LayerBinder binder{plan, spec, concat("blk.", i, "."), config.d_model, layer};
+  LayerBinder binder{plan, spec, concat("blk.", i, "."), config.d_model, rooms, layer};
   LM_TRY(binder.attention());
-  LM_TRY(binder.ffn());
   layer.attn.rope = LM_TRY(ropes.get(spec.attn.rope, n_ctx));
-  return ok();
+  return binder.ffn();
 }
 
 bool has_orders(const ModelWeights& weights) {
@@ -176,25 +197,31 @@ bool has_orders(const ModelWeights& weights) {
 }  // namespace
 
 Result<std::unique_ptr<ModelWeights>> load_weights(const gguf::File& file,
-                                                   const ModelConfig& config, Backend& backend,
-                                                   int n_ctx, bool in_place,
+                                                   const ModelConfig& config,
+                                                   std::span<const ModelRoom> rooms,
+                                                   const Placement& placement, int n_ctx,
                                                    const LoadProgress& progress) {
+  LM_CHECK(placement.n_layers() == config.layers.size());
   auto weights = std::make_unique<ModelWeights>();
-  WeightPlan plan(file, *weights);
+  WeightPlan plan(file, *weights, rooms.size());
+  plan.enter(placement.embedding());
   LM_TRY(plan.table("token_embd.weight", config.n_vocab, config.d_model, weights->embedding));
 
   weights->layers.resize(config.layers.size());
   RopeBinder ropes{plan, *weights, {}};
-  for (size_t i = 0; i < config.layers.size(); ++i)
-    LM_TRY(bind_layer(plan, config, int(i), ropes, n_ctx, *weights));
+  for (size_t i = 0; i < config.layers.size(); ++i) {
+    const LayerRooms of_layer{placement.attention(i), placement.ffn(i), placement.experts(i)};
+    LM_TRY(bind_layer(plan, config, int(i), of_layer, ropes, n_ctx, *weights));
+  }
 
+  plan.enter(placement.output());
   LM_TRY(plan.vector("output_norm.weight", config.d_model, weights->output_norm));
   LM_TRY(plan.optional_order("output_norm.perm", config.d_model, weights->output_norm_order));
   const bool tied = !plan.has("output.weight");
   LM_TRY(plan.matrix(tied ? "token_embd.weight" : "output.weight", config.n_vocab, config.d_model,
                      weights->output));
   LM_TRY(plan.check_all_used());
-  LM_TRY(plan.load(backend, in_place, progress));
+  LM_TRY(plan.load(rooms, progress));
   weights->has_orders = has_orders(*weights);
   return weights;
 }
@@ -203,23 +230,25 @@ Result<std::unique_ptr<ModelWeights>> load_layer(const gguf::File& layer_file,
                                                  const gguf::File& model_file,
                                                  const ModelConfig& config, int layer,
                                                  Backend& backend, int n_ctx) {
+  const ModelRoom room{&backend};
   auto weights = std::make_unique<ModelWeights>();
   weights->layers.resize(config.layers.size());
-  WeightPlan plan(layer_file, *weights), rope_plan(model_file, *weights);
+  WeightPlan plan(layer_file, *weights, 1), rope_plan(model_file, *weights, 1);
   RopeBinder ropes{rope_plan, *weights, {}};
-  LM_TRY(bind_layer(plan, config, layer, ropes, n_ctx, *weights));
-  LM_TRY(plan.load(backend, false, {}));
-  LM_TRY(rope_plan.load(backend, false, {}));
+  LM_TRY(bind_layer(plan, config, layer, {}, ropes, n_ctx, *weights));
+  LM_TRY(plan.load(std::span(&room, 1), {}));
+  LM_TRY(rope_plan.load(std::span(&room, 1), {}));
   weights->has_orders = has_orders(*weights);
   return weights;
 }
 
 Result<std::unique_ptr<ModelWeights>> load_embedding(const gguf::File& file,
                                                      const ModelConfig& config, Backend& backend) {
+  const ModelRoom room{&backend};
   auto weights = std::make_unique<ModelWeights>();
-  WeightPlan plan(file, *weights);
+  WeightPlan plan(file, *weights, 1);
   LM_TRY(plan.table("token_embd.weight", config.n_vocab, config.d_model, weights->embedding));
-  LM_TRY(plan.load(backend, false, {}));
+  LM_TRY(plan.load(std::span(&room, 1), {}));
   return weights;
 }
 

@@ -5,11 +5,13 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <span>
 #include <vector>
 
 #include "backends/backend.h"
 #include "engine/core/result.h"
 #include "engine/model/config.h"
+#include "engine/model/placement.h"
 #include "engine/model/rope.h"
 #include "gguf/file.h"
 
@@ -50,19 +52,24 @@ struct LayerWeights {
   FfnWeights ffn;
 };
 
+// The widest of the matrices in a room.
+struct MatrixWidths {
+  int64_t max_in = 0, max_out = 0;
+};
+
 struct ModelWeights {
   Tensor embedding;  // [n_vocab, d_model], by row
   std::vector<LayerWeights> layers;
-  Tensor output_norm, output;    // [d_model], [n_vocab, d_model]
-  Tensor output_norm_order;      // i32 [d_model]: see gather_columns
-  bool has_orders = false;       // any of them is there
-  uint64_t bytes_per_token = 0;  // of matrices read to decode one token
-  int64_t max_linear_in = 0, max_linear_out = 0;
+  Tensor output_norm, output;        // [d_model], [n_vocab, d_model]
+  Tensor output_norm_order;          // i32 [d_model]: see gather_columns
+  bool has_orders = false;           // any of them is there
+  uint64_t bytes_per_token = 0;      // of matrices read to decode one token
+  std::vector<MatrixWidths> widths;  // of each room
 
   // What the tensors above look at.
   std::vector<std::unique_ptr<Buffer>> buffers;
   std::vector<std::unique_ptr<std::byte[]>> joined;  // experts that the file keeps apart
-  std::vector<std::unique_ptr<RopeWeights>> ropes;   // one per distinct RopeSpec
+  std::vector<std::unique_ptr<RopeWeights>> ropes;   // one per distinct RopeSpec and room
 };
 
 using LoadProgress = std::function<void(uint64_t done_bytes, uint64_t total_bytes)>;
@@ -70,8 +77,9 @@ using LoadProgress = std::function<void(uint64_t done_bytes, uint64_t total_byte
 // `n_ctx`: the context that will be used (longrope has a table for short ones and one for long
 // ones).
 Result<std::unique_ptr<ModelWeights>> load_weights(const gguf::File& file,
-                                                   const ModelConfig& config, Backend& backend,
-                                                   int n_ctx, bool in_place,
+                                                   const ModelConfig& config,
+                                                   std::span<const ModelRoom> rooms,
+                                                   const Placement& placement, int n_ctx,
                                                    const LoadProgress& progress);
 
 // One layer alone: layers[layer] of the result, from `layer_file`, a file that has at least its

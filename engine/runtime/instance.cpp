@@ -206,13 +206,13 @@ Result<std::unique_ptr<Instance>> Instance::open_model(const Registry& registry,
       .block_size = block_size,
       .windows = needs.window > 0};
 
-  Model model = LM_TRY(Model::load(file, *backend,
-                                   {.n_ctx = memory_plan.n_ctx,
-                                    .in_place = memory_plan.weights_stay,
-                                    .progress = options.load_progress}));
+  const ModelRoom room{backend.get(), memory_plan.weights_stay};
+  const std::vector<Backend*> kv_rooms(config.layers.size(), backend.get());
+  Model model = LM_TRY(Model::load(
+      file, std::span(&room, 1), {.n_ctx = memory_plan.n_ctx, .progress = options.load_progress}));
   KvCache kv =
-      LM_TRY(KvCache::allocate(*backend, layout, memory_plan.n_blocks, memory_plan.n_pages));
-  StepInputs inputs = LM_TRY(StepInputs::allocate(*backend, shape));
+      LM_TRY(KvCache::allocate(kv_rooms, layout, memory_plan.n_blocks, memory_plan.n_pages));
+  StepInputs inputs = LM_TRY(StepInputs::allocate(std::span(&room, 1), shape));
   std::unique_ptr<StepLogits> logits =
       LM_TRY(StepLogits::allocate(*backend, shape.max_logits, config.n_vocab));
   LM_TRY(model.reserve(shape.max_tokens, shape.max_seqs, shape.max_logits));
@@ -301,18 +301,20 @@ Status Instance::Impl::check_rows(std::span<const StepRow> rows) const {
 }
 
 void Instance::Impl::forward(bool candidates) {
-  const Tensor rows = inputs.logit_rows();
-  model.forward(inputs.view(), inputs.windowed(), kv_layers, rows, logits->rows(rows.cols()));
-  if (candidates) logits->find_candidates(rows.cols());
+  const std::span<const RoomStep> steps = inputs.steps();
+  const int64_t n_logits = steps.front().logit_rows.cols();
+  model.forward(steps, kv_layers, logits->rows(n_logits));
+  if (candidates) logits->find_candidates(n_logits);
 }
 
 // Enqueues the step; its number of logits.
 Result<int64_t> Instance::Impl::enqueue(std::span<const StepRow> rows, Backend::Body body) {
   LM_TRY(check_rows(rows));
   inputs.assemble(rows);
-  const int64_t n_logits = inputs.logit_rows().cols();
-  const StepView& view = inputs.view();
-  backend->run({uint32_t(view.n_tokens), uint32_t(view.n_seqs), uint32_t(n_logits)}, body, this);
+  const RoomStep& step = inputs.steps().front();
+  const int64_t n_logits = step.logit_rows.cols();
+  backend->run({uint32_t(step.all.n_tokens), uint32_t(step.all.n_seqs), uint32_t(n_logits)}, body,
+               this);
   return n_logits;
 }
 

@@ -1,9 +1,10 @@
-// engine/runtime/step_inputs.h — what changes from step to step, as one device buffer.
+// engine/runtime/step_inputs.h — what changes from step to step, as one buffer in each room.
 // The tensors stay at the same addresses, so that a recorded step can be replayed; they are filled
 // on the host and cross with a single upload.
 #pragma once
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -11,6 +12,7 @@
 #include "engine/core/result.h"
 #include "engine/core/token.h"
 #include "engine/kv/block_pool.h"
+#include "engine/model/model.h"
 
 namespace lm {
 
@@ -31,31 +33,32 @@ struct StepShape {
 
 class StepInputs {
  public:
-  static Result<StepInputs> allocate(Backend& backend, const StepShape& shape);
+  static Result<StepInputs> allocate(std::span<const ModelRoom> rooms, const StepShape& shape);
+  // Of one room's buffer; nullopt: no memory is that large.
+  static std::optional<uint64_t> bytes(const StepShape& shape);
 
   // Fills and uploads; the rows are within the shape.
   void assemble(std::span<const StepRow> rows);
 
-  const StepView& view() const { return view_; }
-  // The same step as layers with a window are to see it.
-  const StepView& windowed() const { return shape_.windows ? windowed_ : view_; }
-  Tensor logit_rows() const { return logit_rows_; }  // i32 [n_logits], of the whole step's rows
+  // Of each room; logit_rows are of the whole step's rows. Without windows, windowed is as all.
+  std::span<const RoomStep> steps() const { return steps_; }
 
  private:
   StepInputs() = default;
   Tensor place(int64_t rows, int64_t cols);
+  void set_shape(int n_tokens, int n_seqs, int n_logits);
+  void upload();
   std::span<int32_t> host(const Tensor& tensor);
   void write_sequence(const StepRow& row, int index, int first_row);
   void write_window(const StepRow& row, int index, int first_row);
   std::span<int32_t> table_row(const StepView& view, int index);
 
-  Backend* backend_ = nullptr;
   StepShape shape_;
-  std::unique_ptr<Buffer> buffer_;
-  std::vector<int32_t> staging_;  // the buffer's contents
-  uint64_t placed_ = 0;           // numbers of the buffer given to tensors
-  StepView view_, windowed_;
-  Tensor logit_rows_;
+  std::vector<std::unique_ptr<Buffer>> buffers_;
+  std::vector<int32_t> staging_;  // the buffers' contents
+  uint64_t placed_ = 0;           // numbers of a buffer given to tensors
+  RoomStep step_;                 // of no room: without buffers
+  std::vector<RoomStep> steps_;
 };
 
 }  // namespace lm

@@ -13,6 +13,7 @@
 #include "backends/observe.h"
 #include "engine/core/token.h"
 #include "engine/model/model.h"
+#include "tests/support/room_backend.h"
 #include "tests/support/support.h"
 
 namespace lm::test {
@@ -25,8 +26,9 @@ struct RunOptions {
   int max_tokens = 64;  // of one step
   int max_seqs = 1;
   int n_blocks = 40;
-  int n_ctx = 0;  // LoadOptions::n_ctx, in_place
+  int n_ctx = 0;  // LoadOptions::n_ctx
   bool in_place = false;
+  Placement placement{};  // in rooms of their own; none: in one room
   ActivationObserver* observer = nullptr;
 };
 
@@ -41,11 +43,19 @@ class ModelRunner {
  public:
   ModelRunner(const gguf::File& file, const RunOptions& options) : options_(options) {
     registry_.add(cpu::registry_entry());
-    backend_ =
-        require_ok(registry_.open("cpu", {.n_threads = options.n_threads, .isa = options.isa}));
-    if (options.observer != nullptr) backend_ = observe(std::move(backend_), *options.observer);
+    for (int room = 0; room == 0 || options.placement.uses(room); ++room) {
+      std::unique_ptr<Backend> backend =
+          require_ok(registry_.open("cpu", {.n_threads = options.n_threads, .isa = options.isa}));
+      if (options.observer != nullptr) {
+        backend = observe(std::move(backend), *options.observer);
+      } else {
+        backend = std::make_unique<RoomBackend>("room " + std::to_string(room), std::move(backend));
+      }
+      backends_.push_back(std::move(backend));
+      rooms_.push_back({backends_.back().get(), options.in_place});
+    }
     model_ = std::make_unique<Model>(require_ok(Model::load(
-        file, *backend_, {.n_ctx = options.n_ctx, .in_place = options.in_place, .progress = {}})));
+        file, rooms_, {.n_ctx = options.n_ctx, .placement = options.placement, .progress = {}})));
     require_ok(model_->reserve(options.max_tokens, options.max_seqs, options.max_tokens));
     allocate();
   }
@@ -90,21 +100,25 @@ class ModelRunner {
 
     const int n = int(ids.size()), n_seqs = int(chunks.size());
     uploads_.clear();
-    StepView view;
-    view.n_tokens = n;
-    view.n_seqs = n_seqs;
-    view.block_size = options_.block_size;
-    view.token_ids = upload(ids, 1, n);
-    view.positions = upload(positions, 1, n);
-    view.slots = upload(slots, 1, n);
-    view.q_start = upload(q_start, 1, n_seqs + 1);
-    view.kv_len = upload(kv_len, 1, n_seqs);
-    view.block_table = upload(table, n_seqs, int64_t(max_blocks));
-    const Tensor logit_rows = upload(rows, 1, n);
-    const Tensor logits = tensor(DType::f32, {1, 1, n, n_vocab()}, uploads_);
-    model_->forward(view, view, kv_, logit_rows, logits);
+    std::vector<RoomStep> steps;
+    for (const ModelRoom& room : rooms_) {
+      StepView view;
+      view.n_tokens = n;
+      view.n_seqs = n_seqs;
+      view.block_size = options_.block_size;
+      view.token_ids = upload(room, ids, 1, n);
+      view.positions = upload(room, positions, 1, n);
+      view.slots = upload(room, slots, 1, n);
+      view.q_start = upload(room, q_start, 1, n_seqs + 1);
+      view.kv_len = upload(room, kv_len, 1, n_seqs);
+      view.block_table = upload(room, table, n_seqs, int64_t(max_blocks));
+      steps.push_back({view, view, upload(room, rows, 1, n)});
+    }
+    Backend& last = *rooms_[size_t(placement_.output())].backend;
+    const Tensor logits = tensor(last, DType::f32, {1, 1, n, n_vocab()}, uploads_);
+    model_->forward(steps, kv_, logits);
     std::vector<float> out(size_t(n) * size_t(n_vocab()));
-    backend_->download(std::as_writable_bytes(std::span(out)), logits);
+    last.download(std::as_writable_bytes(std::span(out)), logits);
     return out;
   }
 
@@ -126,26 +140,31 @@ class ModelRunner {
   }
 
  private:
-  Tensor tensor(DType dtype, std::array<int64_t, 4> shape,
+  Tensor tensor(Backend& room, DType dtype, std::array<int64_t, 4> shape,
                 std::vector<std::unique_ptr<Buffer>>& owner) {
     Tensor t{.dtype = dtype, .shape = shape, .row_bytes = int64_t(row_bytes(dtype, shape[3]))};
-    owner.push_back(require_ok(backend_->alloc(size_t(t.rows() * t.row_bytes))));
+    owner.push_back(require_ok(room.alloc(size_t(t.rows() * t.row_bytes))));
     t.buffer = owner.back().get();
     return t;
   }
 
-  Tensor upload(const std::vector<int32_t>& values, int64_t rows, int64_t cols) {
-    const Tensor t = tensor(DType::i32, {1, 1, rows, cols}, uploads_);
-    backend_->upload(t, std::as_bytes(std::span(values)));
+  Tensor upload(const ModelRoom& room, const std::vector<int32_t>& values, int64_t rows,
+                int64_t cols) {
+    const Tensor t = tensor(*room.backend, DType::i32, {1, 1, rows, cols}, uploads_);
+    room.backend->upload(t, std::as_bytes(std::span(values)));
     return t;
   }
 
   void allocate() {
-    for (const LayerSpec& layer : model_->config().layers) {
+    const std::vector<LayerSpec>& layers = model_->config().layers;
+    placement_ = options_.placement.n_layers() > 0 ? options_.placement : Placement(layers.size());
+    for (size_t i = 0; i < layers.size(); ++i) {
+      const LayerSpec& layer = layers[i];
+      Backend& room = *rooms_[size_t(placement_.attention(i))].backend;
       const std::array<int64_t, 4> shape{options_.n_blocks, layer.attn.n_kv_heads,
                                          options_.block_size, layer.attn.head_dim};
-      const Tensor k = tensor(options_.kv_dtype, shape, memory_);
-      kv_.push_back({k, tensor(options_.kv_dtype, shape, memory_)});
+      const Tensor k = tensor(room, options_.kv_dtype, shape, memory_);
+      kv_.push_back({k, tensor(room, options_.kv_dtype, shape, memory_)});
     }
     free_.resize(size_t(options_.n_blocks));
     std::iota(free_.begin(), free_.end(), 0);
@@ -155,7 +174,9 @@ class ModelRunner {
 
   RunOptions options_;
   Registry registry_;
-  std::unique_ptr<Backend> backend_;
+  std::vector<std::unique_ptr<Backend>> backends_;
+  std::vector<ModelRoom> rooms_;
+  Placement placement_;
   std::unique_ptr<Model> model_;
   std::vector<std::unique_ptr<Buffer>> memory_, uploads_;
   std::vector<KvLayer> kv_;
