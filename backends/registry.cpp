@@ -1,18 +1,19 @@
 #include "backends/registry.h"
 
+#include <utility>
+
 #include "engine/core/text.h"
 
 namespace lm {
 
-Result<std::unique_ptr<Backend>> Registry::open(std::string_view device,
-                                                const BackendOptions& options) const {
+Result<FoundDevice> Registry::find(std::string_view device) const {
   std::string reason;
   for (const BackendEntry& entry : entries_) {
     // Looking at a device may take a while: only those that are meant.
     if (device != "auto" && device.substr(0, device.find(':')) != entry.kind) continue;
-    for (const DeviceInfo& info : entry.devices()) {
+    for (DeviceInfo& info : entry.devices()) {
       if (device != "auto" && device != entry.kind && device != info.name) continue;
-      if (info.unavailable.empty()) return entry.open(info.name, options);
+      if (info.unavailable.empty()) return FoundDevice{&entry, std::move(info)};
       if (reason.empty()) reason = concat(info.name, " can't be used: ", info.unavailable);
     }
   }
@@ -20,6 +21,12 @@ Result<std::unique_ptr<Backend>> Registry::open(std::string_view device,
     reason = concat("expected a device of this machine, found \"", printable(device), "\"");
   }
   return Error{ErrorCode::bad_request, reason};
+}
+
+Result<std::unique_ptr<Backend>> Registry::open(std::string_view device,
+                                                const BackendOptions& options) const {
+  const FoundDevice found = LM_TRY(find(device));
+  return found.entry->open(found.info.name, options);
 }
 
 }  // namespace lm

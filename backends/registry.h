@@ -36,11 +36,17 @@ struct BackendEntry {
   Result<std::unique_ptr<Backend>> (*open)(std::string_view device, const BackendOptions& options);
 };
 
+struct FoundDevice {
+  const BackendEntry* entry;  // of the registry
+  DeviceInfo info;            // it can be used
+};
+
 class Registry {
  public:
   void add(const BackendEntry& entry) { entries_.push_back(entry); }
   std::span<const BackendEntry> entries() const { return entries_; }
   // `device`: "auto" (the first entry with a usable device), a kind ("cuda"), or a name ("cuda:0").
+  Result<FoundDevice> find(std::string_view device) const;
   Result<std::unique_ptr<Backend>> open(std::string_view device,
                                         const BackendOptions& options) const;
 

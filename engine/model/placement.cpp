@@ -89,23 +89,19 @@ std::string Placement::text(int room) const {
     return attention(i) == room && ffn(i) == room && experts(i) == room;
   };
   std::vector<std::string> parts;
-  const auto add = [&](std::string_view what, const std::string& layers) {
-    if (!layers.empty()) parts.push_back(concat(what, layers));
+  const auto add = [&](std::string_view what, const auto& holds) {
+    const std::string layers = ranges(n_layers(), holds);
+    const bool one = layers.find_first_of(",-") == std::string::npos;
+    if (!layers.empty()) parts.push_back(concat(what, one ? "layer " : "layers ", layers));
   };
-  if (embedding() == room) parts.push_back("the embedding");
-  add("layers ", ranges(n_layers(), whole));
-  add("the attention of layers ",
-      ranges(n_layers(), [&](size_t i) { return !whole(i) && attention(i) == room; }));
-  add("the feed-forward of layers ", ranges(n_layers(), [&](size_t i) {
-        return !whole(i) && ffn(i) == room && experts(i) == room;
-      }));
-  add("the routers of layers ", ranges(n_layers(), [&](size_t i) {
-        return !whole(i) && ffn(i) == room && experts(i) != room;
-      }));
-  add("the experts of layers ", ranges(n_layers(), [&](size_t i) {
-        return !whole(i) && ffn(i) != room && experts(i) == room;
-      }));
-  if (output() == room) parts.push_back("the output");
+  if (embedding() == room) parts.emplace_back("the embedding");
+  add("", whole);
+  add("the attention of ", [&](size_t i) { return !whole(i) && attention(i) == room; });
+  add("the feed-forward of ",
+      [&](size_t i) { return !whole(i) && ffn(i) == room && experts(i) == room; });
+  add("the routers of ", [&](size_t i) { return ffn(i) == room && experts(i) != room; });
+  add("the experts of ", [&](size_t i) { return ffn(i) != room && experts(i) == room; });
+  if (output() == room) parts.emplace_back("the output");
   std::string text;
   for (const std::string& part : parts) text += concat(text.empty() ? "" : ", ", part);
   return text.empty() ? "nothing" : text;

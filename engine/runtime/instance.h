@@ -1,16 +1,13 @@
-// engine/runtime/instance.h — a loaded model, ready to run steps: file, backend, weights, KV
+// engine/runtime/instance.h — a loaded model, ready to run steps: file, backends, weights, KV
 // memory. The engine schedules on top of it; jobs that need raw logits (logits, eval, bench) drive
 // it directly.
 #pragma once
 #include <cstdint>
-#include <filesystem>
-#include <functional>
 #include <memory>
 #include <span>
 #include <string>
 #include <vector>
 
-#include "backends/observe.h"
 #include "backends/registry.h"
 #include "engine/core/result.h"
 #include "engine/core/token.h"
@@ -18,38 +15,13 @@
 #include "engine/kv/fingerprint.h"
 #include "engine/kv/kv_cache.h"
 #include "engine/model/model.h"
+#include "engine/runtime/instance_options.h"
+#include "engine/runtime/model_plan.h"
 #include "engine/runtime/step_inputs.h"
 #include "engine/sample/logit_row.h"
 #include "engine/text/tokenizer.h"
 
 namespace lm {
-
-// What a model takes of the memory.
-struct MemoryNeeds {
-  uint64_t weight_bytes = 0;
-  uint64_t block_bytes = 0;  // of a block of the KV cache, in the layers without a window
-  uint64_t page_bytes = 0;   // and in those that have one
-  int window = 0;            // tokens that the widest of them sees; 0: there are none
-};
-
-struct InstanceOptions {
-  std::filesystem::path model_path;
-  std::string device = "auto";
-  BackendOptions backend;
-  int n_ctx = 0;         // tokens of one sequence; 0: the smaller of trained and what fits
-  int max_seqs = 1;      // sequences that run at once
-  MemoryNeeds beside{};  // of a draft model: the KV budget is for the blocks of both
-  uint64_t kv_budget =
-      0;  // bytes for KV; 0: what a stated n_ctx needs, or half of the available memory
-  DType kv_dtype = DType::f16;
-  int block_size = 32;
-  int max_step_logits = 0;    // rows of logits that a step may ask for; 0: one of each sequence
-  int max_step_tokens = 512;  // rows of one forward pass: the prefill chunk
-  int draft_rows = 0;         // and so many tokens and logits more, for drafts
-  bool need_tokenizer = true;
-  std::function<void(uint64_t done_bytes, uint64_t total_bytes)> load_progress;
-  ActivationObserver* observer = nullptr;  // sees what enters matrices; outlives the instance
-};
 
 class Instance {
  public:
@@ -57,16 +29,14 @@ class Instance {
                                                 const InstanceOptions& options);
   // Of these options' model, without loading it.
   static Result<MemoryNeeds> needs(const InstanceOptions& options);
-  // Bytes of the KV cache of max_seqs sequences of n_ctx tokens, both stated, where memory is no
-  // limit.
-  static Result<uint64_t> kv_bytes(const ModelConfig& config, const InstanceOptions& options);
   ~Instance();
 
   const ModelConfig& config() const;
   const gguf::File& file() const;
   const std::vector<StampedFile>& files() const;  // its parts, as they were when they were opened
   const Tokenizer* tokenizer() const;  // nullptr when the file has none and none was needed
-  Backend& backend() const;
+  const ModelPlan& plan() const;
+  Backend& backend(size_t room = 0) const;  // of plan().rooms
   BlockPool& pool() const;
   int n_ctx() const;
   int max_seqs() const;

@@ -27,11 +27,16 @@ bool depends_on_context(const ModelConfig& config) {
 }  // namespace
 
 std::string kv_space_text(const Instance& instance) {
-  const Backend& backend = instance.backend();
-  std::string text =
-      concat("model arithmetic ", kModelArithmetic, "; ", backend.name(), " ", backend.arithmetic(),
-             instance.weights_in_file() ? " in file" : "", "; kv ", dtype_name(instance.kv_dtype()),
-             " of ", instance.pool().block_size(), " tokens");
+  const ModelPlan& plan = instance.plan();
+  std::string text = concat("model arithmetic ", kModelArithmetic);
+  for (size_t room = 0; room < plan.rooms.size(); ++room) {
+    const Backend& backend = instance.backend(room);
+    text += concat("; ", backend.name(), " ", backend.arithmetic(),
+                   plan.rooms[room].weights_stay ? " in file" : "");
+    if (plan.rooms.size() > 1) text += concat(" for ", plan.placement.text(int(room)));
+  }
+  text += concat("; kv ", dtype_name(instance.kv_dtype()), " of ", instance.pool().block_size(),
+                 " tokens");
   const ModelConfig& config = instance.config();
   if (depends_on_context(config)) text += concat("; context ", instance.n_ctx());
   for (const LayerSpec& layer : config.layers) {

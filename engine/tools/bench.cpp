@@ -130,7 +130,7 @@ Result<BenchPlan> plan_bench(const BenchOptions& options) {
     kv.n_ctx = plan.n_ctx;
     kv.max_seqs = plan.max_seqs;
     kv.max_step_tokens = plan.max_step_tokens;
-    const Result<uint64_t> kv_bytes = Instance::kv_bytes(config, kv);
+    const Result<uint64_t> kv_bytes = plan_kv_bytes(config, kv);
     plan.kv_bytes = kv_bytes.ok() ? kv_bytes.value() : 0;  // refused when it is opened
     return plan;
   };

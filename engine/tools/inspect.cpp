@@ -116,7 +116,7 @@ Result<uint64_t> kv_bytes(const ModelConfig& config, int n_ctx, DType kv_dtype) 
   InstanceOptions options;
   options.n_ctx = std::max(n_ctx, 1);
   options.kv_dtype = kv_dtype;
-  Result<uint64_t> bytes = Instance::kv_bytes(config, options);
+  Result<uint64_t> bytes = plan_kv_bytes(config, options);
   if (bytes.ok() || bytes.error().code != ErrorCode::unsupported) return bytes;
   return Error{ErrorCode::bad_request, bytes.error().message};  // another type would do
 }

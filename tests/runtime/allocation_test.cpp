@@ -4,16 +4,26 @@
 
 #include "engine/runtime/scheduler.h"
 #include "tests/runtime/support.h"
+#include "tests/runtime/twin.h"
 #include "tests/support/count_allocations.h"
 
 namespace lm {
 namespace {
 
 TEST_CASE("a step allocates nothing, in prefill and in decode") {
-  for (const char* architecture : {"llama", "gemma3", "qwen3moe", "gpt-oss"}) {
+  struct Case {
+    const char* architecture;
+    bool split;
+  };
+  for (const auto& [architecture, split] :
+       {Case{"llama", false}, Case{"gemma3", false}, Case{"qwen3moe", false},
+        Case{"gpt-oss", false}, Case{"gemma3", true}, Case{"qwen3moe", true}}) {
     CAPTURE(architecture);
+    CAPTURE(split);
     const test::ModelFile file(test::tiny_model(architecture));
-    const auto instance = test::open(test::options_for(file.path()));
+    InstanceOptions options = test::options_for(file.path());
+    if (split) options.place = {{"ffn_.*_exps", "cpu"}, {R"(blk\.0)", "cpu"}};
+    const auto instance = split ? test::open_with_twin(options) : test::open(options);
     BlockTable table(instance->pool());
     REQUIRE(table.grow(120));
     const std::vector<TokenId> tokens(120, 5);

@@ -1,6 +1,6 @@
 // tests/support/room_backend.h — a backend in a room of its own that computes as another one does:
 // what a model in several rooms is tested with where there is no device. It insists on what a
-// device would: every tensor of a call lives in this room.
+// device would: every tensor of a call lives in this room, and the host sees none of it.
 #pragma once
 #include <initializer_list>
 #include <memory>

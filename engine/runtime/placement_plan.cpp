@@ -1,0 +1,98 @@
+#include "engine/runtime/placement_plan.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "engine/core/text.h"
+#include "engine/text/pattern.h"
+
+namespace lm {
+namespace {
+
+using Kind = PartId::Kind;
+
+struct CompiledRule {
+  Pattern pattern;
+  int room;
+};
+
+// "cuda" is the first of "cuda:0", "cuda:1".
+bool names(std::string_view word, std::string_view device) {
+  return word == device ||
+         (device.starts_with(word) && device.substr(word.size()).starts_with(':'));
+}
+
+Result<CompiledRule> compile(const PlaceRule& rule, std::span<const DeviceOffer> devices) {
+  std::string known;
+  for (size_t i = 0; i < devices.size(); ++i) {
+    if (names(rule.device, devices[i].name)) {
+      return CompiledRule{LM_TRY(Pattern::compile(rule.pattern)), int(i)};
+    }
+    known += concat(i > 0 ? " or " : "", devices[i].name);
+  }
+  return Error{ErrorCode::bad_request, concat("expected to place \"", printable(rule.pattern),
+                                              "\" on ", known, ", found ", printable(rule.device))};
+}
+
+}  // namespace
+
+Result<PlacementPlan> PlacementPlan::make(const gguf::File& file, size_t n_layers,
+                                          std::span<const DeviceOffer> devices,
+                                          std::span<const PlaceRule> rules) {
+  std::vector<CompiledRule> compiled;
+  for (const PlaceRule& rule : rules) compiled.push_back(LM_TRY(compile(rule, devices)));
+  PlacementPlan plan(n_layers, devices);
+  const Placement order(n_layers);
+  plan.parts_.resize(order.n_parts());
+  std::vector<size_t> decided_by(order.n_parts(), compiled.size());
+  const auto apply_rules = [&](size_t part, std::string_view tensor) {
+    for (size_t r = 0; r < decided_by[part]; ++r) {
+      if (compiled[r].pattern.found_in(tensor)) decided_by[part] = r;
+    }
+  };
+  for (const gguf::TensorInfo& tensor : file.tensors()) {
+    const std::optional<PartId> id = part_of(tensor.name);
+    const bool known = id && size_t(id->layer) < n_layers;
+    // What belongs to no part is small, and counted with the first.
+    Part& part = plan.parts_[known ? order.index(*id) : 0];
+    part.bytes += tensor.bytes.size();
+    part.is_empty = false;
+    if (known) apply_rules(order.index(*id), tensor.name);
+  }
+  const gguf::TensorInfo* table = file.tensor("token_embd.weight");
+  if (file.tensor("output.weight") == nullptr && table != nullptr) {
+    plan.tied_bytes_ = table->bytes.size();
+    apply_rules(order.n_parts() - 1, "output.weight");  // as it would be called
+  }
+  for (size_t i = 0; i < plan.parts_.size(); ++i) {
+    if (decided_by[i] < compiled.size()) plan.parts_[i].room = compiled[decided_by[i]].room;
+  }
+  return plan;
+}
+
+Placement PlacementPlan::with_device_layers(size_t n) const {
+  Placement placement(n_layers_);
+  const int host = int(devices_.size()) - 1;
+  for (size_t i = 0; i < parts_.size(); ++i) {
+    const PartId id = placement.part(i);
+    const bool of_layer = id.kind != Kind::embedding && id.kind != Kind::output;
+    const bool on_device = of_layer ? size_t(id.layer) + n >= n_layers_ : n > n_layers_;
+    const bool follows = id.kind == Kind::experts && parts_[i].is_empty;  // there are none
+    placement.put(id, follows ? placement.ffn(size_t(id.layer))
+                              : parts_[i].room.value_or(on_device ? 0 : host));
+  }
+  return placement;
+}
+
+uint64_t PlacementPlan::weight_bytes(const Placement& placement, int room) const {
+  uint64_t total = 0;  // no overflow: each tensor lies inside the file
+  for (size_t i = 0; i < parts_.size(); ++i) {
+    if (placement.room(placement.part(i)) == room) total += parts_[i].bytes;
+  }
+  // A processor reads rows in the file, so that one copy serves as both.
+  const bool one_copy = devices_[size_t(room)].is_host && placement.embedding() == room;
+  if (placement.output() == room && !one_copy) total += tied_bytes_;
+  return total;
+}
+
+}  // namespace lm
