@@ -42,7 +42,7 @@ __device__ float number_of(uint32_t key) {
   return __uint_as_float((key & 0x80000000u) != 0 ? key & 0x7FFFFFFFu : ~key);
 }
 
-struct BlockScratch {
+struct alignas(8) BlockScratch {  // 64-bit keys follow it
   int counts[2][kWarps];
   float parts[2][kWarps];
   int n_kept;
