@@ -12,12 +12,33 @@
 namespace simt {
 namespace {
 
-constexpr size_t kSharedBytes = 48 * 1024;       // of a block that asked for no more
-constexpr size_t kMostSharedBytes = 227 * 1024;  // compute capability 9.0
-constexpr size_t kMultiprocessorShared = 228 * 1024;
-constexpr size_t kReservedShared = 1024;  // of each block
-constexpr int kMultiprocessorThreads = 2048;
-constexpr int kMultiprocessorBlocks = 32;
+constexpr size_t kSharedBytes = 48 * 1024;  // of a block that asked for no more
+
+// CUDA C++ Programming Guide, "Technical Specifications per Compute Capability".
+struct Generation {
+  int compute_capability;
+  int n_threads, n_blocks;   // that a multiprocessor holds
+  size_t shared_bytes;       // of a multiprocessor
+  size_t most_shared_bytes;  // of a block
+};
+constexpr size_t kKiB = 1024;
+constexpr Generation kGenerations[] = {
+    {75, 1024, 16, 64 * kKiB, 64 * kKiB},   {80, 2048, 32, 164 * kKiB, 163 * kKiB},
+    {86, 1536, 16, 100 * kKiB, 99 * kKiB},  {89, 1536, 24, 100 * kKiB, 99 * kKiB},
+    {90, 2048, 32, 228 * kKiB, 227 * kKiB}, {100, 2048, 32, 228 * kKiB, 227 * kKiB},
+    {120, 1536, 24, 100 * kKiB, 99 * kKiB},
+};
+
+// The generation of the device as it is set; of the next older one where it is unknown.
+const Generation& generation() {
+  const int wanted = device().settings.compute_capability;
+  const Generation* found = &kGenerations[0];
+  for (const Generation& each : kGenerations) {
+    if (each.compute_capability <= wanted) found = &each;
+  }
+  return *found;
+}
+
 constexpr int kBlockThreads = 1024;
 constexpr unsigned kMostBlocksYZ = 65535;
 
@@ -47,9 +68,9 @@ cudaDeviceProp properties_of(const DeviceSettings& settings) {
   p.minor = settings.compute_capability % 10;
   p.multiProcessorCount = settings.n_multiprocessors;
   p.l2CacheSize = 4 << 20;
-  p.maxThreadsPerMultiProcessor = kMultiprocessorThreads;
-  p.sharedMemPerMultiprocessor = kMultiprocessorShared;
-  p.sharedMemPerBlockOptin = kMostSharedBytes;
+  p.maxThreadsPerMultiProcessor = generation().n_threads;
+  p.sharedMemPerMultiprocessor = generation().shared_bytes;
+  p.sharedMemPerBlockOptin = generation().most_shared_bytes;
   p.memoryBusWidth = 256;
   return p;
 }
@@ -96,7 +117,7 @@ size_t live_allocations() {
 cudaError_t set_function_attribute(const void* function, cudaFuncAttribute attribute, int value) {
   return api_call([&] {
     if (attribute != cudaFuncAttributeMaxDynamicSharedMemorySize) return cudaSuccess;
-    if (value < 0 || size_t(value) > kMostSharedBytes) return cudaErrorInvalidValue;
+    if (value < 0 || size_t(value) > generation().most_shared_bytes) return cudaErrorInvalidValue;
     allowed_shared()[function] = size_t(value);
     return cudaSuccess;
   });
@@ -105,12 +126,12 @@ cudaError_t set_function_attribute(const void* function, cudaFuncAttribute attri
 cudaError_t most_blocks(int* n_blocks, const void* function, int threads, size_t shared_bytes) {
   return api_call([&] {
     if (threads < 1 || threads > kBlockThreads) return cudaErrorInvalidValue;
+    const Generation& g = generation();
+    const size_t reserved = g.shared_bytes - g.most_shared_bytes;  // of each block
     const bool fits = shared_bytes <= allowed_shared(function);
-    const int by_shared = int(kMultiprocessorShared / (shared_bytes + kReservedShared));
-    const int warps = (threads + 31) / 32;
-    *n_blocks =
-        fits ? std::min({kMultiprocessorBlocks, kMultiprocessorThreads / 32 / warps, by_shared})
-             : 0;
+    const int by_shared = int(g.shared_bytes / std::max<size_t>(shared_bytes + reserved, 1));
+    const int by_threads = g.n_threads / 32 / ((threads + 31) / 32);
+    *n_blocks = fits ? std::min({g.n_blocks, by_threads, by_shared}) : 0;
     return cudaSuccess;
   });
 }

@@ -27,6 +27,8 @@ class Memory {
   // What [p, p + bytes) lies in; nullptr: pageable memory of the host, or not wholly inside.
   const Allocation* holder(const void* p, size_t bytes) const;
   bool touches(const void* p, size_t bytes) const;  // part of it lies in an allocation
+  // With AddressSanitizer, device memory is out of the host's reach except while work is done.
+  void set_reach(bool within);
   size_t device_bytes() const { return device_bytes_; }
   size_t n_live() const { return allocations_.size(); }
 
@@ -45,8 +47,22 @@ struct DeviceState {
   cudaError_t last_error = cudaSuccess;
   cudaError_t kernel_error = cudaSuccess;  // of work done since somebody was told
   Memory memory;
+  int n_doing_work = 0;
 };
 DeviceState& device();
+
+// While it lives, device memory is within reach.
+class DoingWork {
+ public:
+  DoingWork() {
+    if (device().n_doing_work++ == 0) device().memory.set_reach(true);
+  }
+  ~DoingWork() {
+    if (--device().n_doing_work == 0) device().memory.set_reach(false);
+  }
+  DoingWork(const DoingWork&) = delete;
+  DoingWork& operator=(const DoingWork&) = delete;
+};
 
 // Every function of the API: refuses when there is no device, remembers errors.
 template <class Body>

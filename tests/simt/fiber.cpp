@@ -6,19 +6,7 @@
 #include <cstdio>
 #include <cstdlib>
 
-#if defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define SIMT_ASAN
-#endif
-#endif
-#if defined(__SANITIZE_ADDRESS__) || defined(SIMT_ASAN)
-#undef SIMT_ASAN
-#define SIMT_ASAN 1
-#include <sanitizer/asan_interface.h>
-#include <sanitizer/common_interface_defs.h>
-#else
-#define SIMT_ASAN 0
-#endif
+#include "tests/simt/address_sanitizer.h"
 
 #if defined(__x86_64__)
 // simt_switch_stack(save, load): keeps the callee-saved registers on this stack, its pointer in
@@ -81,9 +69,7 @@ Fiber::~Fiber() {
 }
 
 void Fiber::reset() {
-#if SIMT_ASAN
   __asan_unpoison_memory_region(stack_, stack_bytes_);
-#endif
   fake_stack_ = nullptr;
 #if defined(__x86_64__)
   // The first switch pops six registers and returns into first_entry, with the stack pointer where
@@ -121,9 +107,7 @@ void Fiber::arrive([[maybe_unused]] Fiber* me) {
 void Fiber::switch_to(Fiber& from, Fiber& to) {
   g_left = &from;
   g_entered = &to;
-#if SIMT_ASAN
   __sanitizer_start_switch_fiber(&from.fake_stack_, to.stack_, to.stack_bytes_);
-#endif
 #if defined(__x86_64__)
   simt_switch_stack(&from.stack_pointer_, to.stack_pointer_);
 #else

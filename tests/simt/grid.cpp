@@ -8,6 +8,7 @@
 #include <cstring>
 #include <numeric>
 
+#include "tests/simt/address_sanitizer.h"
 #include "tests/simt/kernel_name.h"
 
 constinit uint3 threadIdx = {}, blockIdx = {};
@@ -19,20 +20,8 @@ constinit Running running = {};
 
 namespace {
 
-constexpr size_t kCanaryBytes = 64;  // behind shared memory, where no sanitizer looks
+constexpr size_t kCanaryBytes = SIMT_ASAN ? 0 : 64;  // behind shared memory
 constexpr unsigned char kPoison = 0xff;
-
-#if defined(__SANITIZE_ADDRESS__)
-constexpr bool kFindsOverruns = true;
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-constexpr bool kFindsOverruns = true;
-#else
-constexpr bool kFindsOverruns = false;
-#endif
-#else
-constexpr bool kFindsOverruns = false;
-#endif
 
 void set_running(Thread* thread) {
   running.thread = thread;
@@ -168,8 +157,7 @@ Grid::Grid(Kernel kernel)
       std::swap(block_order_[i - 1], block_order_[next_random(random_) % i]);
     }
   }
-  const size_t canary = kFindsOverruns ? 0 : kCanaryBytes;
-  shared_.reset(static_cast<unsigned char*>(std::malloc(kernel_.shared_bytes + canary)));
+  shared_.reset(static_cast<unsigned char*>(std::malloc(kernel_.shared_bytes + kCanaryBytes)));
 }
 
 Grid::~Grid() {
@@ -181,8 +169,7 @@ void Grid::begin_block() {
   const dim3 n = kernel_.blocks;
   block_index_ = {at % n.x, at / n.x % n.y, at / (n.x * n.y)};
   blockIdx = block_index_;
-  const size_t canary = kFindsOverruns ? 0 : kCanaryBytes;
-  std::memset(shared_.get(), kPoison, kernel_.shared_bytes + canary);
+  std::memset(shared_.get(), kPoison, kernel_.shared_bytes + kCanaryBytes);
   for (Warp& warp : warps_) {
     warp.runnable = warp.lanes;
     warp.meeting = warp.exited = 0;
@@ -193,7 +180,6 @@ void Grid::begin_block() {
 
 void Grid::end_block() {
   if (!bulk_copies.empty()) fail("ends before its bulk copies have arrived");
-  if (kFindsOverruns) return;
   const unsigned char* const end = shared_.get() + kernel_.shared_bytes;
   const bool whole = std::all_of(end, end + kCanaryBytes, [](auto b) { return b == kPoison; });
   if (!whole) {

@@ -5,25 +5,15 @@
 #include <cstring>
 #include <string>
 
+#include "tests/simt/address_sanitizer.h"
 #include "tests/simt/device.h"
 #include "tests/simt/stream.h"
-
-#if defined(__SANITIZE_ADDRESS__)
-#define SIMT_CANARY_BYTES 0
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define SIMT_CANARY_BYTES 0
-#endif
-#endif
-#if !defined(SIMT_CANARY_BYTES)
-#define SIMT_CANARY_BYTES 64
-#endif
 
 namespace simt {
 namespace {
 
 constexpr size_t kAlignment = 256;  // what cudaMalloc promises
-constexpr size_t kCanaryBytes = SIMT_CANARY_BYTES;
+constexpr size_t kCanaryBytes = SIMT_ASAN ? 0 : 64;
 constexpr unsigned char kPoison = 0xff;
 
 const unsigned char* bytes_at(const void* p) {
@@ -38,8 +28,23 @@ void* Memory::allocate(size_t bytes, Room room, size_t limit) {
   if (posix_memalign(&memory, kAlignment, bytes + kCanaryBytes) != 0) return nullptr;
   std::memset(memory, kPoison, bytes + kCanaryBytes);
   allocations_[bytes_at(memory)] = {bytes, room};
-  if (room == Room::device) device_bytes_ += bytes;
+  if (room == Room::device) {
+    device_bytes_ += bytes;
+    __asan_poison_memory_region(memory, bytes);
+  }
   return memory;
+}
+
+void Memory::set_reach(bool within) {
+  if (!SIMT_ASAN) return;
+  for (const auto& [begin, allocation] : allocations_) {
+    if (allocation.room != Room::device) continue;
+    if (within) {
+      __asan_unpoison_memory_region(begin, allocation.bytes);
+    } else {
+      __asan_poison_memory_region(begin, allocation.bytes);
+    }
+  }
 }
 
 bool Memory::add_registered(void* memory, size_t bytes) {
@@ -55,6 +60,7 @@ bool Memory::remove(void* memory, Room room) {
   allocations_.erase(found);
   if (room == Room::registered) return true;
   if (room == Room::device) device_bytes_ -= bytes;
+  __asan_unpoison_memory_region(memory, bytes);
   const unsigned char* const end = bytes_at(memory) + bytes;
   if (!std::all_of(end, end + kCanaryBytes, [](auto b) { return b == kPoison; })) {
     report_outside_kernel("somebody wrote behind an allocation of " + std::to_string(bytes) +

@@ -107,6 +107,26 @@ TEST_CASE("launches beyond the device's limits are refused") {
   CHECK(n_blocks == 3);
 }
 
+TEST_CASE("limits are those of the device's generation") {
+  constexpr auto kShared = cudaFuncAttributeMaxDynamicSharedMemorySize;
+  struct Expected {
+    int compute_capability, most_kib, n_blocks;
+  };
+  for (const Expected e : {Expected{75, 64, 4}, {80, 163, 8}, {89, 99, 6}, {90, 227, 8}}) {
+    CAPTURE(e.compute_capability);
+    simt::DeviceSettings settings;
+    settings.compute_capability = e.compute_capability;
+    simt::set_device(settings);
+    CHECK(cudaFuncSetAttribute(nothing, kShared, e.most_kib * 1024) == cudaSuccess);
+    CHECK(cudaFuncSetAttribute(nothing, kShared, e.most_kib * 1024 + 1) == cudaErrorInvalidValue);
+    int n_blocks = 0;
+    CHECK(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&n_blocks, nothing, 256, 1024) ==
+          cudaSuccess);
+    CHECK(n_blocks == e.n_blocks);
+  }
+  simt::set_device({});
+}
+
 TEST_CASE("memory is poison, has bounds, and knows on which side it is") {
   Bench bench(100);
   std::vector<int> host(100);

@@ -58,10 +58,12 @@ void note_result(bool good) {
 }
 
 void finish_kernel(CUstream_st& stream) {
+  const DoingWork doing;
   if (const std::unique_ptr<Grid> grid = std::move(stream.unfinished)) note_result(grid->finish());
 }
 
 void execute(CUstream_st& stream, const Work& work) {
+  const DoingWork doing;
   if (const Kernel* const kernel = std::get_if<Kernel>(&work)) {
     auto grid = std::make_unique<Grid>(*kernel);
     if (kernel->overlaps && stream.unfinished != nullptr) grid->run_prologue();
