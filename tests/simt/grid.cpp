@@ -1,5 +1,7 @@
 #include "tests/simt/grid.h"
 
+#include <malloc.h>
+
 #include <algorithm>
 #include <bit>
 #include <cstdarg>
@@ -74,6 +76,11 @@ struct Engine {
     if (thread == nullptr) return go(home);
     if (thread->fiber == nullptr) thread->fiber = take();
     go(*thread->fiber);
+  }
+  // Grids come and go by the thousand: what they give back to malloc stays in the process.
+  Engine() {
+    mallopt(M_MMAP_THRESHOLD, 64 << 20);
+    mallopt(M_TRIM_THRESHOLD, 256 << 20);
   }
   static Engine& get() {
     static Engine engine;

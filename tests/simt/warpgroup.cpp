@@ -48,29 +48,34 @@ void finish_copies(Barrier& barrier) {
   end_phase_if_complete(barrier);
 }
 
-// Number k of row `row` of an operand: eight rows of 128 bytes, then the next eight at the stride
-// of bits 32..45, all addresses in units of 16; bits 4..6 of an address are turned by bits 7..9.
-float element(uint64_t operand, int row, int k) {
+constexpr int kDepth = 16;
+
+// Row `row` of an operand: eight rows of 128 bytes, then the next eight at the stride of
+// bits 32..45, all addresses in units of 16; bits 4..6 of an address are turned by bits 7..9.
+void load_row(uint64_t operand, int row, float (&to)[kDepth]) {
   const uint32_t start = uint32_t(operand & 0x3fff) << 4;
   const uint32_t stride = uint32_t(operand >> 32 & 0x3fff) << 4;
-  uint32_t at = start + uint32_t(row / 8) * stride + uint32_t(row % 8) * 128 + uint32_t(k) * 2;
-  at ^= (at >> 7 & 7) << 4;
-  uint16_t half;
-  if (at + sizeof half > running.shared_bytes) fail("wgmma: an operand is not in shared memory");
-  std::memcpy(&half, running.shared + at, sizeof half);
-  return lm::f16_to_f32(half);
+  uint16_t bits[kDepth];
+  for (uint32_t part = 0; part < 2; ++part) {
+    uint32_t at = start + uint32_t(row / 8) * stride + uint32_t(row % 8) * 128 + part * 16;
+    at ^= (at >> 7 & 7) << 4;
+    if (at + 16 > running.shared_bytes) fail("wgmma: an operand is not in shared memory");
+    std::memcpy(&bits[part * 8], running.shared + at, 16);
+  }
+  for (int k = 0; k < kDepth; ++k) to[k] = lm::f16_to_f32(bits[k]);
 }
 
 // The 16 rows of a warp.
 void multiply(Thread* const (&lanes)[32], size_t index) {
-  constexpr int kDepth = 16, kMostColumns = 256;
+  constexpr int kMostColumns = 256;
   const PendingProduct& first = lanes[0]->products[index];
   const int n = first.n_sums * 2, row = int(lanes[0]->index.x) / 32 % 4 * 16;
   if (first.a >> 62 != 1 || first.b >> 62 != 1) fail("wgmma: expected the 128-byte swizzle");
-  static thread_local float a[16][kDepth], b[kDepth][kMostColumns];
-  for (int k = 0; k < kDepth; ++k) {
-    for (int i = 0; i < 16; ++i) a[i][k] = element(first.a, row + i, k);
-    for (int j = 0; j < n; ++j) b[k][j] = element(first.b, j, k);
+  float a[16][kDepth], b[kDepth][kMostColumns], column[kDepth];
+  for (int i = 0; i < 16; ++i) load_row(first.a, row + i, a[i]);
+  for (int j = 0; j < n; ++j) {
+    load_row(first.b, j, column);
+    for (int k = 0; k < kDepth; ++k) b[k][j] = column[k];
   }
   for (int i = 0; i < 16; ++i) {
     double d[kMostColumns] = {};
