@@ -31,7 +31,12 @@ Result<std::unique_ptr<Buffer>> allocate_buffer(Backend& backend, size_t bytes, 
     }
   }
   std::unique_ptr<Buffer> buffer = std::make_unique<DeviceBuffer>(backend, base, bytes);
-  if (zeroed && bytes > 0) LM_TRY(check(cudaMemset(base, 0, bytes), "clearing memory"));
+  if (zeroed && bytes > 0) {
+    // The backend's stream does not wait for the runtime's own, which may still be clearing.
+    cudaError_t code = cudaMemset(base, 0, bytes);
+    if (code == cudaSuccess) code = cudaStreamSynchronize(nullptr);
+    LM_TRY(check(code, "clearing memory"));
+  }
   return buffer;
 }
 
