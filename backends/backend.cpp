@@ -55,6 +55,19 @@ void Backend::norm_linears(const RmsNorm& norm, std::span<const Linear> linears)
   for (const Linear& op : linears) linear(op);
 }
 
+void Backend::rope_kv_write(const HeadNorms& norms, const Rope& turn, const KvWrite& write,
+                            const StepView& step) {
+  const auto normalise = [&](Tensor heads, Tensor weight) {
+    if (!weight) return;
+    heads.shape = {1, 1, heads.rows(), heads.cols()};
+    rms_norm({.x = heads, .weight = weight, .out = heads, .eps = norms.eps});
+  };
+  normalise(turn.q, norms.q_weight);
+  normalise(turn.k, norms.k_weight);
+  rope(turn, step);
+  kv_write(write, step);
+}
+
 void Backend::norm_glu(const RmsNorm& norm, const Linear& gate, const Linear& up, const Glu& op) {
   rms_norm(norm);
   linear(gate);

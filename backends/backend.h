@@ -29,8 +29,10 @@ struct StepView {
   Tensor positions;    // [n_tokens]
   Tensor slots;  // [n_tokens]  block * block_size + offset, where the row's K and V go; -1: nowhere
                  // (padding)
-  Tensor q_start;      // [n_seqs + 1]  rows of sequence s: [q_start[s], q_start[s+1])
-  Tensor kv_len;       // [n_seqs]  keys visible to the last row of each sequence
+  Tensor q_start;  // [n_seqs + 1]  rows of sequence s: [q_start[s], q_start[s+1])
+  // [n_seqs]  keys visible to the last row of each sequence. Positions of its rows are consecutive:
+  // the last one's is kv_len - 1.
+  Tensor kv_len;
   Tensor block_table;  // [n_seqs, max_blocks]  entries past kv_len, or freed by a window, are -1
 };
 
@@ -69,6 +71,12 @@ struct Rope {
 struct KvWrite {
   Tensor k, v;  // f32 {1, n, n_kv_heads, head_dim}
   Tensor k_cache, v_cache;
+};
+
+// RMS norms of every head's q and k by themselves (qwen3, gemma3); without weights there are none.
+struct HeadNorms {
+  Tensor q_weight{}, k_weight{};  // f32 [head_dim]
+  float eps = 0;
 };
 
 // Causal softmax(q kᵀ · scale) v over the paged cache, GQA: head h reads KV head h / (H / H_kv).
@@ -213,6 +221,10 @@ class Backend {
   // speed, and the op tests compare the two.
   virtual void norm_linears(const RmsNorm& norm, std::span<const Linear> linears);
   virtual void norm_glu(const RmsNorm& norm, const Linear& gate, const Linear& up, const Glu& glu);
+  // Norms, rotation, storing, of rope.q, rope.k = write.k and write.v. What k then holds means
+  // nothing.
+  virtual void rope_kv_write(const HeadNorms& norms, const Rope& rope, const KvWrite& write,
+                             const StepView& step);
 
   // Measures now, which takes about a second and memory of its own; not while a step runs.
   virtual Result<DeviceLimits> measure_limits();

@@ -101,6 +101,10 @@ class CudaBackend final : public Backend {
   void norm_glu(const RmsNorm& norm, const Linear& gate, const Linear& up, const Glu& op) override {
     cuda::norm_glu(context(), norm, gate, up, op);
   }
+  void rope_kv_write(const HeadNorms& norms, const Rope& rope, const KvWrite& write,
+                     const StepView& step) override {
+    cuda::rope_kv_write(context(), norms, rope, write, step);
+  }
 
   Result<DeviceLimits> measure_limits() override {
     LM_TRY(use_device());

@@ -37,8 +37,10 @@ Status prepare_gemm(const DeviceFacts& facts);
 size_t gemm_scratch_bytes(const StepLimits& limits, const DeviceFacts& facts);
 void gemm(const Context& context, std::span<const Linear> ops);
 
-// kv_write.cu, attention.cu
+// kv_write.cu, rope_kv_write.cu, attention.cu
 void kv_write(const Context& context, const KvWrite& op, const StepView& step);
+void rope_kv_write(const Context& context, const HeadNorms& norms, const Rope& rope,
+                   const KvWrite& write, const StepView& step);
 Status prepare_attention(const DeviceFacts& facts);
 size_t attention_scratch_bytes(const StepLimits& limits, const DeviceFacts& facts);
 void attention(const Context& context, const Attention& op, const StepView& step);

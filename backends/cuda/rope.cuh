@@ -17,6 +17,8 @@ struct RopeTable {
   // The two dimensions of pair i.
   __device__ int first_of(int i) const { return neox ? i : 2 * i; }
   __device__ int second_of(int i) const { return neox ? i + n_freqs : 2 * i + 1; }
+  // The pair that dimension d < 2 * n_freqs belongs to.
+  __device__ int pair_of(int d) const { return neox ? d % n_freqs : d / 2; }
 };
 
 struct Turn {

@@ -11,11 +11,6 @@ Tensor by_head(Tensor t, int n_heads, int head_dim) {
   return t;
 }
 
-// The same, as [n * heads, head_dim].
-Tensor head_rows(Tensor t, int n_heads, int head_dim) {
-  return reshaped(t, t.rows() * n_heads, head_dim);
-}
-
 // The first n * cols numbers of `t` as [n, cols]: layers may have feed-forwards of different width.
 Tensor narrowed(Tensor t, int64_t cols) {
   t.shape[3] = cols;
@@ -59,23 +54,18 @@ void attention_block(const LayerSpec& spec, const AttnWeights& w, const KvLayer&
   b.norm_linears(
       {.x = in_order(a.x, w.norm_order, a), .weight = w.norm, .out = a.h, .eps = spec.norm.eps},
       projections);
-  if (s.qk_norm) {  // per head, before the rotation (qwen3, gemma3)
-    const Tensor q = head_rows(a.q, s.n_heads, s.head_dim),
-                 k = head_rows(a.k, s.n_kv_heads, s.head_dim);
-    b.rms_norm({.x = q, .weight = w.q_norm, .out = q, .eps = spec.norm.eps});
-    b.rms_norm({.x = k, .weight = w.k_norm, .out = k, .eps = spec.norm.eps});
-  }
   const Tensor q = by_head(a.q, s.n_heads, s.head_dim),
                out = by_head(a.attn, s.n_heads, s.head_dim);
   const Tensor k = by_head(a.k, s.n_kv_heads, s.head_dim),
                v = by_head(a.v, s.n_kv_heads, s.head_dim);
-  b.rope({.q = q,
-          .k = k,
-          .inv_freq = w.rope->inv_freq,
-          .neox = s.rope.neox,
-          .magnitude = w.rope->table.magnitude},
-         step);
-  b.kv_write({.k = k, .v = v, .k_cache = kv.k, .v_cache = kv.v}, step);
+  const HeadNorms norms = {.q_weight = w.q_norm, .k_weight = w.k_norm, .eps = spec.norm.eps};
+  b.rope_kv_write(s.qk_norm ? norms : HeadNorms{},
+                  {.q = q,
+                   .k = k,
+                   .inv_freq = w.rope->inv_freq,
+                   .neox = s.rope.neox,
+                   .magnitude = w.rope->table.magnitude},
+                  {.k = k, .v = v, .k_cache = kv.k, .v_cache = kv.v}, step);
   b.attention({.q = q,
                .k_cache = kv.k,
                .v_cache = kv.v,

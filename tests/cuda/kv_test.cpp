@@ -105,3 +105,58 @@ TEST_CASE("cuda kv_write: a NaN spoils its 32 numbers, visibly") {
   REQUIRE(f16_to_f32(words[32]) == doctest::Approx(1.0 / 127).epsilon(1e-3));
   REQUIRE(std::isnan(f16_to_f32(words[33])));
 }
+
+TEST_CASE("cuda rope_kv_write: the same bits as norms, rope and kv_write one by one") {
+  LM_CUDA(cuda);
+  for_each_schedule([&] {
+    Random random(144);
+    for (const DType type : {DType::f32, DType::f16, DType::q8_0}) {
+      for (const int64_t head_dim : {64, 96, 80, 128}) {
+        if (type == DType::q8_0 && head_dim % 32 != 0) continue;
+        for (int variant = 0; variant < 4; ++variant) {
+          const int64_t n = 3, heads = 3, kv_heads = 2, block_size = 4;
+          const int64_t n_freqs = variant == 3 ? head_dim / 4 : head_dim / 2;
+          const std::vector<float> q = random_floats(n * heads * head_dim, random),
+                                   k = random_floats(n * kv_heads * head_dim, random),
+                                   v = random_floats(n * kv_heads * head_dim, random);
+          const OnDevice weight(*cuda, {1, 1, 1, head_dim}, random_floats(head_dim, random));
+          const OnDevice freqs(*cuda, {1, 1, 1, n_freqs}, random_floats(n_freqs, random)),
+              positions(*cuda, {1, 1, 1, n}, std::vector<int32_t>{5, 1000, 131071}),
+              slots(*cuda, {1, 1, 1, n}, std::vector<int32_t>{2, -1, 7});
+          StepView step;
+          step.n_tokens = int(n);
+          step.block_size = int(block_size);
+          step.positions = positions;
+          step.slots = slots;
+          std::vector<float> turned[2];
+          std::vector<std::byte> stored[2];
+          for (const int fused : {0, 1}) {
+            OnDevice tq(*cuda, {1, n, heads, head_dim}, q),
+                tk(*cuda, {1, n, kv_heads, head_dim}, k), tv(*cuda, {1, n, kv_heads, head_dim}, v);
+            OnDevice k_cache(*cuda, {2, kv_heads, block_size, head_dim}, type),
+                v_cache(*cuda, {2, kv_heads, block_size, head_dim}, type);
+            HeadNorms norms;
+            if (variant % 2 != 0) norms = {.q_weight = weight, .k_weight = weight, .eps = 1e-6f};
+            const Rope rope = {
+                .q = tq, .k = tk, .inv_freq = freqs, .neox = variant >= 2, .magnitude = 1.5f};
+            const KvWrite write = {.k = tk, .v = tv, .k_cache = k_cache, .v_cache = v_cache};
+            if (fused != 0) {
+              cuda->rope_kv_write(norms, rope, write, step);
+            } else {
+              cuda->Backend::rope_kv_write(norms, rope, write, step);
+            }
+            REQUIRE(tq.guards_intact());
+            REQUIRE(k_cache.guards_intact());
+            REQUIRE(v_cache.guards_intact());
+            turned[fused] = tq.floats();
+            stored[fused] = k_cache.get<std::byte>();
+            const std::vector<std::byte> values = v_cache.get<std::byte>();
+            stored[fused].insert(stored[fused].end(), values.begin(), values.end());
+          }
+          REQUIRE(same_bits(turned[0], turned[1]));
+          REQUIRE(stored[0] == stored[1]);
+        }
+      }
+    }
+  });
+}
