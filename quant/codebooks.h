@@ -5,12 +5,13 @@
 
 namespace lm {
 
+// Not inline: files for one instruction set export nothing.
 // IQ4_NL and IQ4_XS.
-inline constexpr int8_t kIq4Values[16] = {-127, -104, -83, -65, -49, -35, -22, -10,
-                                          1,    13,   25,  38,  53,  69,  89,  113};
+constexpr int8_t kIq4Values[16] = {-127, -104, -83, -65, -49, -35, -22, -10,
+                                   1,    13,   25,  38,  53,  69,  89,  113};
 // MXFP4: twice the E2M1 value, so that all are whole.
-inline constexpr int8_t kMxfp4DoubledValues[16] = {0, 1,  2,  3,  4,  6,  8,  12,
-                                                   0, -1, -2, -3, -4, -6, -8, -12};
+constexpr int8_t kMxfp4DoubledValues[16] = {0, 1,  2,  3,  4,  6,  8,  12,
+                                            0, -1, -2, -3, -4, -6, -8, -12};
 
 // n rows of `width` numbers. IQ1: signed numbers; the others: magnitudes, whose signs a block
 // stores elsewhere.
