@@ -2,6 +2,7 @@
 // (half_tiles.h), and tensor cores multiply them with f32 sums. Weights are turned into tiles in
 // slabs of bounded size; slabs of several matrices of one input share a launch.
 // Every sum runs over k in order, 16 at a time: a row's bits depend on its shape alone.
+// Tile sizes are estimates, not measured on a device yet (cuda_linear_bench does).
 #include <algorithm>
 
 #include "backends/cuda/gemm_kernel.h"

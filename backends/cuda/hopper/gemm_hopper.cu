@@ -1,6 +1,8 @@
 // backends/cuda/hopper/gemm_hopper.cu — the GEMM's tiles multiplied by wgmma: one warp brings tiles
 // to shared memory as bulk copies, two warpgroups multiply them, each 64 rows of the block's 128.
 // Blocks stay and take tile after tile, so that copies run ahead through the end of a tile.
+// Seen by the assembler and the emulation only, not by a device yet: tile sizes and stages are
+// estimates. BackendOptions::wgmma turns it off.
 #include <algorithm>
 
 #include "backends/cuda/gemm_kernel.h"
