@@ -107,21 +107,6 @@ class Crowd {
   size_t unfinished_ = 0;  // samples
 };
 
-// Until the engine thread has done what the last event left to do; or too long.
-bool comes_to_rest(Engine& engine) {
-  const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(60);
-  while (std::chrono::steady_clock::now() < end) {
-    const EngineTotals totals = engine.totals();
-    if (totals.running == 0 && totals.waiting == 0 && totals.free_blocks == totals.blocks &&
-        totals.free_pages == totals.pages) {
-      return true;
-    }
-    engine.cancel(0);  // nobody: it looks around once more
-    std::this_thread::yield();
-  }
-  return false;
-}
-
 TEST_CASE(
     "random submits, cancels and disconnects: everybody hears one end, nothing stays behind") {
   const int events = n_events();
@@ -150,7 +135,7 @@ TEST_CASE(
       for (int i = 0; i < events / 4; ++i) crowd.event();
       crowd.wait_for_fewer_than(1);
       crowd.check_ends();
-      CHECK(comes_to_rest(*engine));
+      CHECK(test::comes_to_rest(*engine));
     }
   }
 }

@@ -2,10 +2,12 @@
 // request sends back.
 #pragma once
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <memory>
 #include <mutex>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "backends/cpu/cpu_backend.h"
@@ -135,6 +137,22 @@ inline Answer run(Engine& engine, Request request) {
   listener.attach(request);
   require_ok(engine.submit(std::move(request)));
   return listener.wait();
+}
+
+// Waits until the engine thread has done what the last event left to do, and holds nothing; false
+// when that takes too long.
+inline bool comes_to_rest(Engine& engine) {
+  const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(60);
+  while (std::chrono::steady_clock::now() < end) {
+    const EngineTotals totals = engine.totals();
+    if (totals.running == 0 && totals.waiting == 0 && totals.free_blocks == totals.blocks &&
+        totals.free_pages == totals.pages) {
+      return true;
+    }
+    engine.cancel(0);  // nobody: it looks around once more
+    std::this_thread::yield();
+  }
+  return false;
 }
 
 }  // namespace lm::test
