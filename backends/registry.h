@@ -19,7 +19,9 @@ struct BackendOptions {
   // Of several backends that never compute at once: their threads, in place of n_threads own ones.
   std::shared_ptr<ThreadPool> threads{};
   bool record_steps = true;  // a device that can record a step and replay it may do so
-  bool wgmma = true;         // a device of compute capability 9.0 may use its own matrix products
+  // A device of compute capability 9.0 may use its own matrix products. Not by default: no device
+  // has run them yet, and a mistake in their barriers would hang.
+  bool wgmma = false;
 };
 
 struct DeviceInfo {

@@ -53,7 +53,7 @@ model=$out/tiny.gguf
 answer() { "$llm" -m "$model" --raw --device cuda -q -p "Once upon a time" -n 100 --seed "$1" --draft off; }
 
 if wanted ops; then
-  if "$tests" >"$out/ops.log" 2>&1; then
+  if timeout 900 "$tests" >"$out/ops.log" 2>&1; then  # (a wrong barrier would hang)
     pass "ops: $(grep -E '^[0-9]+ passed' "$out/ops.log")"
   else
     fail ops "see $out/ops.log"
@@ -102,8 +102,9 @@ PYTHON
 if wanted linear; then
   if [ ! -x "$build/tests/cuda_linear_bench" ]; then
     skip linear "no $build/tests/cuda_linear_bench"
-  elif "$build/tests/cuda_linear_bench" >"$out/linear.txt" && "$build/tests/cuda_linear_bench" off >"$out/linear-mma.txt"; then
-    cat "$out/linear.txt" "$out/linear-mma.txt"
+  elif timeout 300 "$build/tests/cuda_linear_bench" off >"$out/linear-mma.txt" &&
+      timeout 300 "$build/tests/cuda_linear_bench" >"$out/linear.txt"; then
+    cat "$out/linear-mma.txt" "$out/linear.txt"
     pass linear
   else
     fail linear "see $out/linear.txt"

@@ -183,8 +183,8 @@ lists, in place of the fastest
 runs every step on an NVIDIA device call by call, in place of recording it
 .TP
 .B LLM_CUDA_WGMMA
-.B off
-multiplies on an NVIDIA device of compute capability 9.0 as on the others
+.B on
+uses the matrix products that NVIDIA devices of compute capability 9.0 alone have
 .TP
 .B NO_COLOR
 when it is not empty, no colours or cursor control

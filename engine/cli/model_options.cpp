@@ -12,9 +12,10 @@ constexpr int kMaxThreads = 1024;
 
 // $LLM_CUDA_GRAPHS, $LLM_CUDA_WGMMA: for who suspects a recorded step, or the products that only
 // some devices have.
-Result<bool> wanted(const char* name) {
+Result<bool> wanted(const char* name, bool otherwise) {
   const char* variable = std::getenv(name);
-  const std::string_view word = variable != nullptr ? variable : "on";
+  if (variable == nullptr) return otherwise;
+  const std::string_view word = variable;
   if (word == "on" || word == "off") return word == "on";
   return Error{ErrorCode::bad_request,
                concat("expected on or off in ", name, ", found \"", printable(word), "\"")};
@@ -94,8 +95,8 @@ Result<InstanceOptions> ModelOptions::instance_options() const {
   options.kv_budget = uint64_t(kv_mebibytes) << 20;
   options.backend.n_threads = n_threads;
   if (const char* isa = std::getenv("LLM_CPU")) options.backend.isa = isa;
-  options.backend.record_steps = LM_TRY(wanted("LLM_CUDA_GRAPHS"));
-  options.backend.wgmma = LM_TRY(wanted("LLM_CUDA_WGMMA"));
+  options.backend.record_steps = LM_TRY(wanted("LLM_CUDA_GRAPHS", options.backend.record_steps));
+  options.backend.wgmma = LM_TRY(wanted("LLM_CUDA_WGMMA", options.backend.wgmma));
   return options;
 }
 

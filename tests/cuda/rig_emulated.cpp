@@ -8,7 +8,9 @@ std::unique_ptr<Backend> open_cuda() {
   const BackendEntry entry = cuda::registry_entry();
   const std::vector<DeviceInfo> devices = entry.devices();
   if (devices.empty()) return nullptr;
-  Result<std::unique_ptr<Backend>> backend = entry.open(devices.front().name, {});
+  BackendOptions options;
+  options.wgmma = true;  // where the device has it
+  Result<std::unique_ptr<Backend>> backend = entry.open(devices.front().name, options);
   return backend.ok() ? std::move(backend).value() : nullptr;
 }
 
