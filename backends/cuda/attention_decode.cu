@@ -42,6 +42,7 @@ struct SharedParts {
   float totals[kTileQueries][kDim];               // of all parts so far
   float2 states[kWarps][kTileQueries];            // m and l of sums
   float2 total_states[2][kTileQueries];           // of totals; before and after a part
+  KeyRange seen[kTileQueries];                    // by each query
   Item item;
   bool has_item;
 };
@@ -69,7 +70,7 @@ __device__ void take_item(const AttentionParams& p, const PartMemory& memory, in
   if (found) item = item_of(p, plan, within);
 }
 
-// The queries as operands of the products; zeros where the item has none.
+// The queries as operands of the products, and what they see; zeros where the item has none.
 template <int kDim>
 __device__ void load_queries(const AttentionParams& p, const Item& item, SharedParts<kDim>& s) {
   const auto halves = [&](int i, int dim) {
@@ -79,6 +80,10 @@ __device__ void load_queries(const AttentionParams& p, const Item& item, SharedP
         p.q + (row * p.n_heads + item.head(i, p.group)) * p.q_stride + dim);
     return make_uint2(bits_of(__floats2half2_rn(x.x, x.y)), bits_of(__floats2half2_rn(x.z, x.w)));
   };
+  if (threadIdx.x < kTileQueries) {
+    const int i = min(int(threadIdx.x), item.n_queries - 1);
+    s.seen[threadIdx.x] = keys_at(p, item.plan.position(item.row(i, p.group)));
+  }
   for (int i = int(threadIdx.x); i < HeadDims<kDim>::kSteps * kWarp; i += kThreads) {
     const int g = i % kWarp / 4, t = i % 4, dim = HeadDims<kDim>::query_dim(i / kWarp, t);
     const uint2 low = halves(g, dim), high = halves(g + 8, dim);
@@ -105,16 +110,10 @@ __device__ void reduce_part(const AttentionParams& p, const Item& item, int part
                             const SharedParts<kDim>& s, WarpState<kDim>& state) {
   const int lane = int(threadIdx.x) % kWarp, g = lane / 4, t = lane % 4;
   const int32_t* table = p.block_table + item.plan.sequence * p.table_stride;
-  KeyRange seen[2];
-  for (int q = 0; q < 2; ++q) {
-    const int i = min(g + 8 * q, item.n_queries - 1);
-    seen[q] = keys_at(p, item.plan.position(item.row(i, p.group)));
-  }
   ChunkWalk walk;
   walk.base = part_begin(part) + int(threadIdx.x) / kWarp * kKeysOfWarp;
-  walk.begin = keys_at(p, item.plan.position(item.row(0, p.group))).begin;
-  walk.end =
-      min(item.plan.position(item.row(item.n_queries - 1, p.group)) + 1, part_begin(part + 1));
+  walk.begin = s.seen[0].begin;
+  walk.end = min(s.seen[kTileQueries - 1].end, part_begin(part + 1));
   int chunk = 0;
   while (!walk.done(chunk) && walk.key(chunk) + kChunk <= walk.begin) ++chunk;
   if (walk.done(chunk)) return;
@@ -149,6 +148,7 @@ __device__ void reduce_part(const AttentionParams& p, const Item& item, int part
     if (kValuesAhead && more) load_keys(next, chunk + 1);
     uint32_t weights[1][4];
     scale_scores(p, scores);
+    const KeyRange seen[2] = {s.seen[g], s.seen[g + 8]};
     hide_keys(scores, walk.key(chunk), seen);
     soften(scores, state, weights);
     Chunk::add(values, weights[0], state.sums);

@@ -33,6 +33,7 @@ struct SharedTiles {
   static constexpr int kQueries = kWarps * kRowTiles * 16;
   HalfRows<kDim, kQueries> queries;
   HalfRows<kDim, kKeys> keys, values;
+  KeyRange common;         // keys that every query of the tile sees
   int32_t rows[2][kKeys];  // of the cache, for this tile of keys and the next; -1: none sees it
 };
 
@@ -220,7 +221,7 @@ __device__ void write_out(const AttentionParams& p, const QueryTile& tile, int k
 
 // Flops: 4 a query, key and dimension. Bytes: the keys and values of each tile, from the L2 cache.
 template <class Rows, int kDim, int kRowTiles>
-__global__ __launch_bounds__(kThreads) void attention_prefill_kernel(AttentionParams p) {
+__global__ __launch_bounds__(kThreads, 2) void attention_prefill_kernel(AttentionParams p) {
   using Shared = SharedTiles<kDim, kRowTiles>;
   LM_SHARED(Shared, shared);
   Shared& s = *shared;
@@ -233,8 +234,9 @@ __global__ __launch_bounds__(kThreads) void attention_prefill_kernel(AttentionPa
   // That some query of the tile sees.
   const KeyRange keys = {keys_at(p, tile.position(p, tile.first_query)).begin,
                          tile.position(p, tile.first_query + tile.n_queries - 1) + 1};
-  // Keys that all of them see need no look.
-  const KeyRange common = {keys_at(p, keys.end - 1).begin, tile.position(p, tile.first_query) + 1};
+  if (threadIdx.x == 0) {
+    s.common = {keys_at(p, keys.end - 1).begin, tile.position(p, tile.first_query) + 1};
+  }
   SoftmaxState<kDim / 8> states[kRowTiles];
   const int begin = keys.begin / kKeys * kKeys;
   load_queries(p, tile, kv_head, s);
@@ -251,7 +253,7 @@ __global__ __launch_bounds__(kThreads) void attention_prefill_kernel(AttentionPa
     float scores[kRowTiles][kKeyTiles][4] = {};
     multiply_keys<kDim, kRowTiles>(s, scores);
     uint32_t weights[kRowTiles][kKeyTiles / 2][4];
-    const bool all_seen = first >= common.begin && first + kKeys <= common.end;
+    const bool all_seen = first >= s.common.begin && first + kKeys <= s.common.end;
 #pragma unroll
     for (int r = 0; r < kRowTiles; ++r) {
       scale_scores(p, scores[r]);
