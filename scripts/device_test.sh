@@ -7,7 +7,7 @@
 #            architecture
 #   --out    where JSON and logs go (default: FOLDER/device_test)
 #   --quick  the 1B shape only
-#   --only   some of: ops graphs repeat memcheck racecheck linear bench
+#   --only   some of: ops graphs repeat memcheck racecheck linear attention bench
 # Status: 0 when every check that ran has passed. A check that can't run says so and why.
 set -u
 cd "$(dirname "$0")/.."
@@ -27,7 +27,7 @@ pass() { passed=$((passed + 1)); echo "passed   $1"; }
 fail() { failed=$((failed + 1)); echo "FAILED   $1: $2"; }
 skip() { skipped=$((skipped + 1)); echo "not run  $1: $2"; }
 
-checks=(ops graphs repeat memcheck racecheck linear bench)
+checks=(ops graphs repeat memcheck racecheck linear attention bench)
 skip_all() {
   for check in "${checks[@]}"; do wanted "$check" && skip "$check" "$1"; done
   echo "$passed passed, $failed failed, $skipped not run"
@@ -40,7 +40,7 @@ if [ -z "$build" ]; then
   command -v nvcc >/dev/null || [ -x /usr/local/cuda/bin/nvcc ] || skip_all "no nvcc to build for the device"
   build=build-device
   cmake -S . -B "$build" -G Ninja -DCMAKE_BUILD_TYPE=Release -DCMAKE_CUDA_ARCHITECTURES=native >/dev/null &&
-    cmake --build "$build" --target llm test_cuda_device cuda_linear_bench write_tiny_model || { echo "device_test: the build failed" >&2; exit 1; }
+    cmake --build "$build" --target llm test_cuda_device cuda_linear_bench cuda_attention_bench write_tiny_model || { echo "device_test: the build failed" >&2; exit 1; }
 fi
 llm=$build/llm tests=$build/tests/test_cuda_device
 out=${out:-$build/device_test}
@@ -108,6 +108,16 @@ if wanted linear; then
     pass linear
   else
     fail linear "see $out/linear.txt"
+  fi
+fi
+if wanted attention; then
+  if [ ! -x "$build/tests/cuda_attention_bench" ]; then
+    skip attention "no $build/tests/cuda_attention_bench"
+  elif "$build/tests/cuda_attention_bench" >"$out/attention.txt"; then
+    cat "$out/attention.txt"
+    pass attention
+  else
+    fail attention "see $out/attention.txt"
   fi
 fi
 if wanted bench; then

@@ -1,16 +1,15 @@
 // cuda_linear_bench: linear layers on the device of this machine, from one row to a long prompt, in
 // the shapes of an 8B model, against what the device does at best (Backend::measure_limits).
 // usage: cuda_linear_bench [off]   off: without wgmma
-#include <chrono>
-#include <cstdio>
 #include <cstring>
 #include <string_view>
 #include <vector>
 
-#include "backends/cuda/cuda_backend.h"
 #include "quant/encode.h"
+#include "tests/cuda/bench.h"
 
 using namespace lm;
+using namespace lm::test;
 
 namespace {
 
@@ -21,30 +20,6 @@ constexpr Shape kShapes[] = {{4096, 4096}, {6144, 4096}, {28672, 4096}, {4096, 1
 constexpr DType kTypes[] = {DType::q4_0, DType::q4_K, DType::q8_0, DType::f16};
 constexpr int64_t kRows[] = {1, 8, 16, 32, 64, 65, 128, 512, 2048, 4096};
 constexpr int64_t kMostRows = 4096;
-
-[[noreturn]] void stop(std::string_view why) {
-  std::fprintf(stderr, "cuda_linear_bench: %.*s\n", int(why.size()), why.data());
-  std::exit(1);
-}
-template <class T>
-T checked(Result<T> result) {
-  if (!result.ok()) stop(result.error().message);
-  return std::move(result).value();
-}
-void check(const Status& status) {
-  if (!status.ok()) stop(status.error().message);
-}
-
-// Numbers that look random, the same every time: zeros would be multiplied faster.
-std::vector<float> numbers(int64_t n) {
-  std::vector<float> values(static_cast<size_t>(n));
-  uint32_t state = 1;
-  for (float& value : values) {
-    state = state * 1664525u + 1013904223u;
-    value = float(int32_t(state)) * 0x1p-31f;
-  }
-  return values;
-}
 
 // Rows of a few kinds, over and over.
 std::vector<std::byte> weight_bytes(DType type, Shape s) {
@@ -58,38 +33,21 @@ std::vector<std::byte> weight_bytes(DType type, Shape s) {
   return bytes;
 }
 
-struct Room {
-  std::unique_ptr<Buffer> buffer;
-  Tensor tensor(int64_t rows, int64_t cols) const {
-    Tensor t;
-    t.buffer = buffer.get();
-    t.shape = {1, 1, rows, cols};
-    t.row_bytes = cols * 4;
-    return t;
-  }
-};
-
-// The best of some rounds, in seconds.
-double seconds(Backend& backend, const Linear& op, int repeats) {
-  double best = 1e9;
-  for (int round = 0; round < 5; ++round) {
-    const auto begin = std::chrono::steady_clock::now();
-    for (int i = 0; i < repeats; ++i) backend.linear(op);
-    check(backend.synchronize());
-    const std::chrono::duration<double> took = std::chrono::steady_clock::now() - begin;
-    if (round > 0) best = std::min(best, took.count() / repeats);
-  }
-  return best;
+// The first rows and columns of the memory of another.
+Tensor part_of(Tensor t, int64_t rows, int64_t cols) {
+  t.shape = {1, 1, rows, cols};
+  t.row_bytes = cols * 4;
+  return t;
 }
 
-void bench(Backend& backend, DType type, Shape s, const Room& in, const Room& out) {
+void bench(Backend& backend, DType type, Shape s, Tensor in, Tensor out) {
   const std::vector<std::byte> bytes = weight_bytes(type, s);
   const LoadedWeight weight =
       checked(backend.load_weight({type, {1, 1, s.m, s.k}, bytes}, WeightUse::matrix));
   for (const int64_t n : kRows) {
     const Linear op{
-        .x = in.tensor(n, s.k), .weight = weight.tensor, .out = out.tensor(n, s.m), .bias = {}};
-    const double time = seconds(backend, op, n > 64 ? 10 : 50);
+        .x = part_of(in, n, s.k), .weight = weight.tensor, .out = part_of(out, n, s.m), .bias = {}};
+    const double time = seconds(backend, n > 64 ? 10 : 50, [&](int) { backend.linear(op); });
     std::printf("%-5.*s %6lld %6lld %5lld %10.1f us %8.1f GB/s %8.1f TFLOP/s\n",
                 int(dtype_name(type).size()), dtype_name(type).data(), (long long)s.m,
                 (long long)s.k, (long long)n, time * 1e6, double(bytes.size()) / time * 1e-9,
@@ -114,10 +72,9 @@ int main(int argc, char** argv) {
               limits.int8_ops_per_second * 1e-12, limits.f16_flops_per_second * 1e-12,
               options.wgmma ? "where it is" : "off");
   std::printf("type       m      k  rows       time    of weights\n");
-  const std::vector<float> x = numbers(kMostRows * 14336);
-  const Room in{checked(backend->alloc(x.size() * 4))},
-      out{checked(backend->alloc(size_t(kMostRows) * 28672 * 4))};
-  backend->upload(in.tensor(kMostRows, 14336), std::as_bytes(std::span(x)));
+  Room room(*backend);
+  const Tensor in = room.filled({1, 1, kMostRows, 14336}),
+               out = room.empty({1, 1, kMostRows, 28672});
   for (const DType type : kTypes) {
     for (const Shape& shape : kShapes) bench(*backend, type, shape, in, out);
   }
