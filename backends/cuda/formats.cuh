@@ -85,6 +85,7 @@ __device__ inline uint32_t two_bits(const uint4& plane, int h, int j, int p, int
 // What most formats are not; they say only how they differ.
 struct FormatBase {
   static constexpr bool kHalves = false, kMinimum = false;
+  static constexpr bool kHeavy = false;  // unpacking takes many registers
   static constexpr float kUnit = 1;
 };
 
@@ -144,6 +145,7 @@ struct FormatQ4_1 : FormatBase {
 
 struct FormatQ5_0 : FormatBase {
   static constexpr DType kType = DType::q5_0;
+  static constexpr bool kHeavy = true;
   static constexpr float kUnit = 1.0f / 8;
   struct Chunk {
     Nibbles codes;
@@ -181,6 +183,7 @@ __device__ inline void five_bit_fragment(const Nibbles& codes, const uint2& fift
 
 struct FormatQ5_1 : FormatBase {
   static constexpr DType kType = DType::q5_1;
+  static constexpr bool kHeavy = true;
   static constexpr bool kMinimum = true;
   struct Chunk {
     Nibbles codes;

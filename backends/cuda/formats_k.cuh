@@ -60,6 +60,7 @@ struct FormatQ4_K : FormatBase {
 
 struct FormatQ5_K : FormatBase {
   static constexpr DType kType = DType::q5_K;
+  static constexpr bool kHeavy = true;
   static constexpr bool kMinimum = true;
   struct Chunk {
     Nibbles codes;
@@ -156,6 +157,7 @@ struct FormatQ3_K : FormatBase {
 
 struct FormatQ2_K : FormatBase {
   static constexpr DType kType = DType::q2_K;
+  static constexpr bool kHeavy = true;
   static constexpr bool kHalves = true, kMinimum = true;
   struct Chunk {
     uint4 codes;

@@ -2,7 +2,7 @@
 // multiplies all matrices of a type (matvec.cuh). Others read their file's rows (row_linear.cu);
 // more rows go to gemm.cu.
 #include <algorithm>
-#include <vector>
+#include <array>
 
 #include "backends/cuda/gemv_rows.h"
 #include "backends/cuda/matvec.h"
@@ -13,6 +13,8 @@
 
 namespace lm::cuda {
 namespace {
+
+constexpr size_t kMostFusedLinears = 8;
 
 bool in_planes(const Linear& op) {
   return op.weight.layout == kLayoutPlanes;
@@ -35,19 +37,26 @@ MatvecJob job_of(const Linear& op) {
           .accumulate = op.accumulate};
 }
 
-MatvecParams params_of(const Linear& op, const QuantizedRows& x) {
+// The rows of x: quantized in memory, or to be quantized by the kernel that reads them.
+struct Input {
+  QuantizedRows rows;
+  InputRows raw;
+};
+
+MatvecParams params_of(const Linear& op, const Input& x) {
   MatvecParams params;
-  params.x = x;
+  params.x = x.rows;
+  params.input = x.raw;
   params.tile_bytes = tile_bytes(op.weight.dtype, op.x.cols());
   return params;
 }
 
-void run(const Context& context, DType type, int64_t k, const MatvecParams& params, int n_blocks) {
-  matvec_of(type, params.x.n > 8)(context, params, segments_of(k), n_blocks);
+void run(const Context& context, const Linear& op, const MatvecParams& params) {
+  matvec_of(op.weight.dtype, params.x.n > 8)(context, params, segments_of(op.x.cols()));
 }
 
 // The matrices in planes, those of a type together.
-void run_planes(const Context& context, std::span<const Linear> ops, const QuantizedRows& x) {
+void run_planes(const Context& context, std::span<const Linear> ops, const Input& x) {
   for (size_t first = 0; first < ops.size(); ++first) {
     const DType type = ops[first].weight.dtype;
     const auto same = [&](const Linear& op) { return in_planes(op) && op.weight.dtype == type; };
@@ -55,34 +64,43 @@ void run_planes(const Context& context, std::span<const Linear> ops, const Quant
     const auto begin = ops.begin();
     if (!same(ops[first]) || std::any_of(begin, begin + int64_t(first), same)) continue;
     MatvecParams params = params_of(ops[first], x);
-    int n_blocks = 0;
     for (const Linear& op : ops.subspan(first)) {
       if (!same(op)) continue;
       if (params.n_jobs == kMostMatvecJobs) {
-        run(context, type, op.x.cols(), params, n_blocks);
-        params.n_jobs = n_blocks = 0;
+        run(context, ops[first], params);
+        params.n_jobs = params.n_items = 0;
       }
       MatvecJob& job = params.jobs[params.n_jobs++];
       job = job_of(op);
-      job.first_block = n_blocks;
-      n_blocks += int((tiles_of(job.m) + kTilesPerBlock - 1) / kTilesPerBlock);
+      job.first_item = params.n_items;
+      params.n_items += int((tiles_of(job.m) + kTilesPerBlock - 1) / kTilesPerBlock);
     }
-    run(context, type, ops[first].x.cols(), params, n_blocks);
+    run(context, ops[first], params);
   }
-}
-
-QuantizedRows scratch_rows(const Context& context, Tensor x) {
-  LM_CHECK(size_t(quantized_rows_bytes(x.rows(), x.cols())) <=
-           context.scratch.bytes[size_t(Scratch::linear)]);
-  return quantized_rows(context.memory(Scratch::linear), x.rows(), x.cols());
 }
 
 bool any_in_planes(std::span<const Linear> ops) {
   return std::any_of(ops.begin(), ops.end(), in_planes);
 }
 
-// Few rows, whose quantized form is `x` where a matrix in planes needs it.
-void run_few(const Context& context, std::span<const Linear> ops, const QuantizedRows& x) {
+// Quantizes the rows now, unless few enough.
+Input prepare(const Context& context, const InputRows& raw, int64_t n) {
+  if (n * raw.k <= kMostInputNumbers) {
+    return {quantized_rows(nullptr, n, raw.k), raw};
+  }
+  LM_CHECK(size_t(quantized_rows_bytes(n, raw.k)) <=
+           context.scratch.bytes[size_t(Scratch::linear)]);
+  const QuantizedRows rows = quantized_rows(context.memory(Scratch::linear), n, raw.k);
+  if (raw.norm != nullptr) {
+    norm_quantize_rows(context, raw, rows);
+  } else {
+    quantize_rows(context, raw.x, raw.stride, raw.k, rows);
+  }
+  return {rows, {}};
+}
+
+// Few rows; x is what the matrices in planes read.
+void run_few(const Context& context, std::span<const Linear> ops, const Input& x) {
   run_planes(context, ops, x);
   for (const Linear& op : ops) {
     if (!in_planes(op)) gemv_rows(context, op);
@@ -90,12 +108,9 @@ void run_few(const Context& context, std::span<const Linear> ops, const Quantize
 }
 
 void quantize_and_run(const Context& context, std::span<const Linear> ops) {
-  QuantizedRows rows;
-  if (any_in_planes(ops)) {
-    rows = scratch_rows(context, ops[0].x);
-    quantize_rows(context, f32(ops[0].x), f32_stride(ops[0].x), ops[0].x.cols(), rows);
-  }
-  run_few(context, ops, rows);
+  Input x;
+  if (any_in_planes(ops)) x = prepare(context, input_of(ops[0].x), ops[0].x.rows());
+  run_few(context, ops, x);
 }
 
 // More rows than a decode step's. Up to kMostPassedRows in passes of a decode step's: four times
@@ -108,14 +123,16 @@ void run_many(const Context& context, std::span<const Linear> ops) {
     gemm(context, ops);
     return;
   }
-  std::vector<Linear> pass(ops.begin(), ops.end());
+  std::array<Linear, kMostFusedLinears> pass;
+  LM_CHECK(ops.size() <= pass.size());
+  std::copy(ops.begin(), ops.end(), pass.begin());
   for (int64_t row = 0; row < n; row += kMostDecodeRows) {
     const int64_t n_rows = std::min<int64_t>(n - row, kMostDecodeRows);
     for (size_t i = 0; i < ops.size(); ++i) {
       pass[i].x = row_range(ops[i].x, row, n_rows);
       pass[i].out = row_range(ops[i].out, row, n_rows);
     }
-    quantize_and_run(context, pass);
+    quantize_and_run(context, std::span(pass).first(ops.size()));
   }
 }
 
@@ -154,9 +171,7 @@ void norm_linears(const Context& context, const RmsNorm& norm, std::span<const L
   for (const Linear& op : ops) check_linear(op, ops[0]);
   LM_CHECK(ops[0].x.data() == norm.out.data() && norm.out.rows() == norm.x.rows());
   if (norm.x.rows() == 0) return;
-  const QuantizedRows rows = scratch_rows(context, norm.out);
-  norm_quantize_rows(context, norm, rows);
-  run_few(context, ops, rows);
+  run_few(context, ops, prepare(context, input_of(norm), norm.x.rows()));
 }
 
 void norm_glu(const Context& context, const RmsNorm& norm, const Linear& gate, const Linear& up,
@@ -174,9 +189,8 @@ void norm_glu(const Context& context, const RmsNorm& norm, const Linear& gate, c
   LM_CHECK(gate.x.data() == norm.out.data() && op.out.rows() == norm.x.rows());
   LM_CHECK(op.out.cols() == gate.weight.rows());
   if (norm.x.rows() == 0) return;
-  const QuantizedRows rows = scratch_rows(context, norm.out);
-  norm_quantize_rows(context, norm, rows);
-  MatvecParams params = params_of(gate, rows);
+  MatvecParams params = params_of(gate, prepare(context, input_of(norm), norm.x.rows()));
+  params.n_items = int(tiles_of(gate.weight.rows()));
   params.n_jobs = 2;
   params.jobs[0] = job_of(gate);
   params.jobs[1] = job_of(up);
@@ -185,7 +199,7 @@ void norm_glu(const Context& context, const RmsNorm& norm, const Linear& gate, c
   params.glu = true;
   params.act = op.act;
   params.limit = op.limit;
-  run(context, gate.weight.dtype, gate.x.cols(), params, int(tiles_of(gate.weight.rows())));
+  run(context, gate, params);
 }
 
 }  // namespace lm::cuda

@@ -3,8 +3,11 @@
 // an exact integer dot on the tensor cores, then scales in f32; the block's warps are the segments,
 // whose sums are merged in order. So a result has the same bits whatever else is computed with it.
 #pragma once
+#include <algorithm>
+
 #include "backends/cuda/activations.cuh"
 #include "backends/cuda/formats.cuh"
+#include "backends/cuda/input_rows.cuh"
 #include "backends/cuda/launch.h"
 #include "backends/cuda/matvec.h"
 
@@ -38,15 +41,15 @@ struct InputChunk {
         const int column = 8 * f + lane % 4 * 2 + c;
         const int64_t group = (int64_t(rows.first + column) * x.n_chunks + chunk) * 4;
         const bool exists = column < rows.count;
-        scales[f][c] = load_four(x.scales + group, exists);
-        if constexpr (F::kMinimum) sums[f][c] = load_four(x.sums + group, exists);
+        scales[f][c] = four_or_zero(x.scales + group, exists);
+        if constexpr (F::kMinimum) sums[f][c] = four_or_zero(x.sums + group, exists);
         if constexpr (F::kMinimum && F::kHalves) {
-          high_sums[f][c] = load_four(x.high_sums + group, exists);
+          high_sums[f][c] = four_or_zero(x.high_sums + group, exists);
         }
       }
     }
   }
-  __device__ static float4 load_four(const float* at, bool exists) {
+  __device__ static float4 four_or_zero(const float* at, bool exists) {
     return exists ? *reinterpret_cast<const float4*>(at) : float4{0, 0, 0, 0};
   }
 };
@@ -124,7 +127,10 @@ __device__ inline void add_chunk(const typename F::Chunk& weights, const InputCh
 // has finished.
 template <class F, int kFrags>
 struct Segment {
-  static constexpr int kAhead = kFrags == 1 ? 2 : 1;  // as registers allow
+  // As registers allow; one fat chunk is as many bytes.
+  static constexpr bool kTwo =
+      !F::kHeavy && (kFrags == 2 || sizeof(typename F::Chunk) <= 3 * sizeof(uint4));
+  static constexpr int kAhead = kTwo ? 2 : 1;
   static constexpr int kChunks = plane_record(F::kType).columns / kChunkColumns;
   const uint8_t* tiles[kTilesPerBlock];
   int begin, end, lane;
@@ -184,93 +190,136 @@ __device__ inline float merged(const float* parts, int n_segments, int tile, int
   return sum;
 }
 
-// Job `index`, for the expert whose matrix this block multiplies.
-__device__ inline MatvecJob job_of_expert(const MatvecParams& p, int index, int expert) {
-  MatvecJob job = p.jobs[index];
-  job.planes += expert * p.experts.matrix_bytes;
-  if (job.bias != nullptr) job.bias += expert * job.m;
-  return job;
+// What a block works on at a time: two neighbouring tiles of a job, or one of gate and one of up.
+struct Item {
+  int job;
+  int64_t tile;
+};
+
+__device__ inline Item item_at(const MatvecParams& p, int index) {
+  if (p.glu) return {0, index};
+  int job = 0;
+  while (job + 1 < p.n_jobs && index >= p.jobs[job + 1].first_item) ++job;
+  return {job, int64_t(index - p.jobs[job].first_item) * kTilesPerBlock};
 }
 
-__device__ inline float with_bias(const MatvecJob& job, int64_t row, float value) {
-  return job.bias != nullptr ? value + job.bias[row] : value;
-}
-
-// Merges the segments and writes what the block computed: rows of one job, or of gate and up.
 template <class F, int kFrags>
-__device__ inline void write_outputs(const MatvecParams& p, const MatvecJob& job,
-                                     const MatvecJob& up_job, const RowRange& rows, int64_t tile,
-                                     const float* parts) {
+__device__ inline void aim(const MatvecParams& p, const Item& item, int expert,
+                           Segment<F, kFrags>& sums) {
+  const int64_t offset = expert * p.experts.matrix_bytes + item.tile * p.tile_bytes;
+  const MatvecJob& job = p.jobs[item.job];
+  sums.tiles[0] = job.planes + offset;
+  if (p.glu) {
+    sums.tiles[1] = p.jobs[1].planes + offset;
+  } else {  // where there is no second tile, the first one again
+    const bool exists = (item.tile + 1) * kTileRows < job.m;
+    sums.tiles[1] = sums.tiles[0] + (exists ? p.tile_bytes : 0);
+  }
+}
+
+__device__ inline float with_bias(const MatvecJob& job, int expert, int64_t row, float value) {
+  return job.bias != nullptr ? value + job.bias[expert * job.m + row] : value;
+}
+
+// Merges the segments and writes what the block computed.
+template <class F, int kFrags>
+__device__ inline void write_outputs(const MatvecParams& p, const Item& item, int expert,
+                                     const RowRange& rows, const float* parts) {
+  const MatvecJob& job = p.jobs[item.job];
   const int n_segments = int(blockDim.x) / 32;
   const int n_outputs = (p.glu ? 1 : kTilesPerBlock) * kTileRows * rows.count;
   for (int i = int(threadIdx.x); i < n_outputs; i += int(blockDim.x)) {
     const int row_in_tile = i % kTileRows, column = i / kTileRows % rows.count;
     const int r = i / kTileRows / rows.count;
-    const int64_t row = (tile + r) * kTileRows + row_in_tile;
+    const int64_t row = (item.tile + r) * kTileRows + row_in_tile;
     if (row >= job.m) continue;
     float* out = job.out + (rows.out + column) * job.out_stride + row;
     float value = merged<kFrags>(parts, n_segments, r, column, row_in_tile) * F::kUnit;
-    value = with_bias(job, row, value);
+    value = with_bias(job, expert, row, value);
     if (p.glu) {
       float up = merged<kFrags>(parts, n_segments, 1, column, row_in_tile) * F::kUnit;
-      up = with_bias(up_job, row, up);
+      up = with_bias(p.jobs[1], expert, row, up);
       value = gated(p.act, p.limit, value, up);
     }
     *out = job.accumulate ? *out + value : value;
   }
 }
 
-// Block: a warp for each segment. Grid: the tiles of all jobs, two by two (or gate's with up's);
-// experts.
+// Which expert this block works for, and on which rows; no rows: there is none.
+__device__ inline RowRange rows_of_block(const MatvecParams& p, int& expert) {
+  expert = 0;
+  if (p.experts.n == 0) return {0, p.x.n, 0};
+  wait_for_previous_kernel();  // who they are is the work of the kernels before
+  const int i = int(blockIdx.y);
+  if (p.experts.ids != nullptr) {
+    expert = p.experts.ids[i];
+    return {p.experts.shares_x ? 0 : i, 1, i};
+  }
+  const ExpertRows& found = p.experts.rows[i];
+  expert = found.expert;
+  return {found.first, found.count, found.first};
+}
+
+template <int kFrags>
+inline constexpr int kBlocksAtOnce = kFrags == 1 ? kNarrowBlocks : kWideBlocks;
+
+// Block: a warp for each segment. Grid: as many blocks as run at once, which share the items;
+// experts. Bytes: the matrices once; x from the caches for each item.
 template <class F, int kFrags>
-__global__ void __launch_bounds__(512) matvec_kernel(const MatvecParams p) {
+__global__ void __launch_bounds__(32 * kMostSegments, kBlocksAtOnce<kFrags>)
+    matvec_kernel(const MatvecParams p) {
   LM_SHARED(float, parts);
   allow_next_kernel();
-  const int lane = int(threadIdx.x) % 32, segment = int(threadIdx.x) / 32;
-  const int n_segments = int(blockDim.x) / 32, block = int(blockIdx.x);
-  RowRange rows = {0, p.x.n, 0};
-  int expert = 0;
-  if (p.experts.n > 0) {  // who they are is the work of the kernels before
-    wait_for_previous_kernel();
-    const int i = int(blockIdx.y);
-    if (p.experts.ids != nullptr) {
-      expert = p.experts.ids[i];
-      rows = {p.experts.shares_x ? 0 : i, 1, i};
-    } else {
-      const ExpertRows& found = p.experts.rows[i];
-      expert = found.expert;
-      rows = {found.first, found.count, found.first};
-      if (rows.count == 0) return;
-    }
-  }
-  int index = 0;
-  while (!p.glu && index + 1 < p.n_jobs && block >= p.jobs[index + 1].first_block) ++index;
-  const MatvecJob job = job_of_expert(p, index, expert);
-  const MatvecJob second = job_of_expert(p, p.glu ? 1 : index, expert);
-
+  int expert;
+  const RowRange rows = rows_of_block(p, expert);
+  if (rows.count == 0) return;
+  const int segment = int(threadIdx.x) / 32, n_segments = int(blockDim.x) / 32;
   Segment<F, kFrags> sums;
   sums.begin = p.x.n_chunks * segment / n_segments;
   sums.end = p.x.n_chunks * (segment + 1) / n_segments;
-  sums.lane = lane;
-  const int64_t tile = p.glu ? block : int64_t(block - job.first_block) * kTilesPerBlock;
-  const int64_t last = (job.m - 1) / kTileRows;
-  const int64_t next = p.glu ? tile : tile < last ? tile + 1 : tile;  // none: the same again
-  sums.tiles[0] = job.planes + tile * p.tile_bytes;
-  sums.tiles[1] = second.planes + next * p.tile_bytes;
+  sums.lane = int(threadIdx.x) % 32;
+  int index = int(blockIdx.x);
+  aim(p, item_at(p, index), expert, sums);
   sums.start();
   wait_for_previous_kernel();
-  Accumulators<kFrags> acc = {};
-  sums.sum(p.x, rows, acc);
-  store_parts<kFrags>(acc, lane, parts + segment * kPartFloats<kFrags>);
-  __syncthreads();
-  write_outputs<F, kFrags>(p, job, second, rows, tile, parts);
+  QuantizedRows x = p.x;
+  if (p.input.x != nullptr) {
+    x = quantized_rows(reinterpret_cast<std::byte*>(parts + n_segments * kPartFloats<kFrags>),
+                       p.x.n, p.input.k);
+    for (int row = 0; row < x.n; ++row) {
+      quantize_row(p.input, x, row, blockIdx.x == 0, parts);
+      __syncthreads();
+    }
+  }
+  while (true) {
+    Accumulators<kFrags> acc = {};
+    sums.sum(x, rows, acc);
+    store_parts<kFrags>(acc, sums.lane, parts + segment * kPartFloats<kFrags>);
+    const int next = index + int(gridDim.x);
+    if (next < p.n_items) {
+      aim(p, item_at(p, next), expert, sums);
+      sums.start();
+    }
+    __syncthreads();
+    write_outputs<F, kFrags>(p, item_at(p, index), expert, rows, parts);
+    if (next >= p.n_items) break;
+    __syncthreads();
+    index = next;
+  }
 }
 
 template <class F, int kFrags>
-void launch_matvec(const Context& context, const MatvecParams& params, int segments, int n_blocks) {
-  const size_t shared = size_t(segments) * kPartFloats<kFrags> * sizeof(float);
-  const dim3 blocks(unsigned(n_blocks), unsigned(params.experts.n > 0 ? params.experts.n : 1));
-  launch(context, matvec_kernel<F, kFrags>, {blocks, dim3(unsigned(32 * segments)), shared},
+void launch_matvec(const Context& context, const MatvecParams& params, int segments) {
+  size_t shared = size_t(segments) * kPartFloats<kFrags> * sizeof(float);
+  if (params.input.x != nullptr) {
+    shared += size_t(quantized_rows_bytes(params.x.n, params.input.k));
+  }
+  const bool experts = params.experts.n > 0;
+  const int at_once = context.facts.n_multiprocessors * kBlocksAtOnce<kFrags>;
+  const int n_blocks = experts ? params.n_items : std::min(params.n_items, at_once);
+  launch(context, matvec_kernel<F, kFrags>,
+         {dim3(unsigned(n_blocks), unsigned(experts ? params.experts.n : 1)),
+          dim3(unsigned(32 * segments)), shared},
          params);
 }
 

@@ -4,12 +4,16 @@
 
 #include "backends/backend.h"
 #include "backends/cuda/context.h"
-#include "backends/cuda/quantized_rows.cuh"
+#include "backends/cuda/quantize.h"
 
 namespace lm::cuda {
 
 inline constexpr int kTilesPerBlock = 2;
 inline constexpr int kMostMatvecJobs = 4;
+// Warps of a block: the segments of a row; blocks of a multiprocessor at once, as registers allow
+// for up to 8 and up to 16 rows of x.
+inline constexpr int kMostSegments = 8;
+inline constexpr int kNarrowBlocks = 2, kWideBlocks = 1;
 
 // out[row] = W x_row + bias, or out += that.
 struct MatvecJob {
@@ -19,7 +23,7 @@ struct MatvecJob {
   int64_t out_stride = 0;
   const float* bias = nullptr;
   bool accumulate = false;
-  int first_block = 0;
+  int first_item = 0;  // of the launch's
 };
 
 // Rows of x that one expert multiplies together: [first, first + count).
@@ -38,9 +42,13 @@ struct Experts {
 };
 
 struct MatvecParams {
+  // Quantized rows in memory; where `input` has rows, their number and size, and every block
+  // quantizes `input` for itself.
   QuantizedRows x;
+  InputRows input;
   Experts experts;
   int64_t tile_bytes = 0;
+  int n_items = 0;  // pairs of tiles of all jobs, or of gate's with up's
   int n_jobs = 0;
   MatvecJob jobs[kMostMatvecJobs];
   // Jobs 0 and 1 are gate and up: out of job 0 = act(gate) * up.
@@ -49,15 +57,16 @@ struct MatvecParams {
   float limit = 0;
 };
 
+// Up to so many numbers of x are quantized by every block, which costs less than one more kernel.
+inline constexpr int64_t kMostInputNumbers = 16384;
+
 // Into how many segments a sum of k products is cut: one a warp, merged in order. A function of k
 // alone, so that a result's bits depend on nothing else.
 constexpr int segments_of(int64_t k) {
-  const int64_t chunks = chunks_of(k);
-  return chunks <= 8 ? 4 : chunks <= 64 ? 8 : 16;
+  return chunks_of(k) <= 8 ? 4 : kMostSegments;
 }
 
-using MatvecLauncher = void (*)(const Context& context, const MatvecParams& params, int segments,
-                                int n_blocks);
+using MatvecLauncher = void (*)(const Context& context, const MatvecParams& params, int segments);
 // By the families of formats; null: not one of theirs. One file each: they take long to compile.
 MatvecLauncher basic_matvec(DType type, bool wide);
 MatvecLauncher k_matvec(DType type, bool wide);

@@ -181,10 +181,10 @@ MatvecJob job_of(Tensor weight, Tensor bias, float* out) {
           .bias = bias ? f32(bias) : nullptr};
 }
 
-void multiply(const Batch& b, Tensor weight, MatvecParams& params, int n_blocks) {
+void multiply(const Batch& b, Tensor weight, MatvecParams& params) {
   params.tile_bytes = tile_bytes(weight.dtype, weight.shape[3]);
   const bool wide = b.sorted && b.most_rows() > 8;
-  matvec_of(weight.dtype, wide)(b.context, params, segments_of(weight.shape[3]), n_blocks);
+  matvec_of(weight.dtype, wide)(b.context, params, segments_of(weight.shape[3]));
 }
 
 ExpertGemv gemv_of(const Batch& b, Tensor weight, Tensor bias, float* out) {
@@ -230,7 +230,8 @@ void gate_and_up(const Batch& b) {
   params.glu = true;
   params.act = op.act;
   params.limit = op.limit;
-  multiply(b, op.gate, params, int(tiles_of(d_ff)));
+  params.n_items = int(tiles_of(d_ff));
+  multiply(b, op.gate, params);
 }
 
 // y = down hidden, a row a place.
@@ -251,8 +252,8 @@ void down(const Batch& b) {
   params.experts = b.experts(op.down);
   params.n_jobs = 1;
   params.jobs[0] = job_of(op.down, op.down_bias, b.scratch.y);
-  const int64_t tiles = tiles_of(op.down.shape[2]);
-  multiply(b, op.down, params, int((tiles + kTilesPerBlock - 1) / kTilesPerBlock));
+  params.n_items = int((tiles_of(op.down.shape[2]) + kTilesPerBlock - 1) / kTilesPerBlock);
+  multiply(b, op.down, params);
 }
 
 void combine_places(const Batch& b) {

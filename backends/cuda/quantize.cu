@@ -1,4 +1,5 @@
 // Activations to integers (quantized_rows.cuh), alone or behind an RMSNorm.
+#include "backends/cuda/input_rows.cuh"
 #include "backends/cuda/launch.h"
 #include "backends/cuda/ptx.cuh"
 #include "backends/cuda/quantize.h"
@@ -7,77 +8,70 @@
 namespace lm::cuda {
 namespace {
 
-constexpr int kGroupsPerBlock = 8;
+constexpr int kChunksPerBlock = 4;
 
-// Grid: groups of the padded row, rows of x. A warp a group. Bytes: 5 a number.
-__global__ void quantize_kernel(const float* x, int64_t x_stride, int k, QuantizedRows rows,
-                                RowOrder order) {
-  allow_next_kernel();
-  wait_for_previous_kernel();
-  const int lane = int(threadIdx.x) % 32;
-  const int group = int(blockIdx.x) * kGroupsPerBlock + int(threadIdx.x) / 32;
-  const int row = int(blockIdx.y), column = group * kGroup + lane;
-  if (group >= rows.n_chunks * 4) return;
-  const int64_t from = order.places != nullptr ? order.places[row] / order.divisor : row;
-  quantize_group(column < k ? x[from * x_stride + column] : 0.0f, rows, row, group, lane);
-}
-
-struct NormParams {
+struct QuantizeParams {
   const float* x;
-  const float* weight;
-  float* out;
-  int64_t x_stride, out_stride;
-  int k;
-  float eps;
+  int64_t x_stride, k;
+  bool aligned;
   QuantizedRows rows;
+  RowOrder order;
 };
 
-// A block a row, as many threads and the same sums as rms_norm. Bytes: 9 a number and the weights.
-__global__ void norm_quantize_kernel(NormParams p) {
+// Grid: chunks, rows. A warp a chunk. Bytes: 5 a number.
+__global__ void __launch_bounds__(32 * kChunksPerBlock) quantize_kernel(const QuantizeParams p) {
+  allow_next_kernel();
+  wait_for_previous_kernel();
+  const int lane = int(threadIdx.x) % 32, row = int(blockIdx.y);
+  const int chunk = int(blockIdx.x) * kChunksPerBlock + int(threadIdx.x) / 32;
+  if (chunk >= p.rows.n_chunks) return;
+  const int64_t from = p.order.places != nullptr ? p.order.places[row] / p.order.divisor : row;
+  const int64_t column = int64_t(chunk) * kChunkColumns + lane * 4;
+  const float4 four = load_four(p.x + from * p.x_stride, column, p.k, p.aligned);
+  quantize_chunk(four, p.rows, row, chunk, lane);
+}
+
+// A block a row. Bytes: 9 a number and the weights.
+__global__ void __launch_bounds__(kNormThreads)
+    norm_quantize_kernel(const InputRows in, const QuantizedRows rows) {
   LM_SHARED(float, parts);
   allow_next_kernel();
   wait_for_previous_kernel();
-  const int thread = int(threadIdx.x), n_threads = int(blockDim.x), row = int(blockIdx.x);
-  const float* x = p.x + row * p.x_stride;
-  float* out = p.out + row * p.out_stride;
-  float squares = 0;
-#pragma unroll 8
-  for (int i = thread; i < p.k; i += n_threads) squares = fmaf(x[i], x[i], squares);
-  const float mean = block_sum(squares, parts, thread, n_threads) / float(p.k);
-  const float factor = 1.0f / sqrtf(mean + p.eps);
-  const int padded = p.rows.n_chunks * kChunkColumns;
-#pragma unroll 4
-  for (int i = thread; i < padded; i += n_threads) {
-    const float y = i < p.k ? x[i] * factor * p.weight[i] : 0.0f;
-    if (i < p.k) out[i] = y;
-    quantize_group(y, p.rows, row, i / kGroup, thread % 32);
-  }
+  quantize_row(in, rows, int(blockIdx.x), true, parts);
 }
 
 }  // namespace
 
 void quantize_rows(const Context& context, const float* x, int64_t x_stride, int64_t k,
                    const QuantizedRows& rows, const RowOrder& order) {
-  const int n_groups = rows.n_chunks * 4;
+  const QuantizeParams params = {x, x_stride, k, rows_aligned(x, x_stride), rows, order};
   launch(context, quantize_kernel,
-         {dim3(unsigned((n_groups + kGroupsPerBlock - 1) / kGroupsPerBlock), unsigned(rows.n)),
-          dim3(32 * kGroupsPerBlock)},
-         x, x_stride, int(k), rows, order);
+         {dim3(unsigned((rows.n_chunks + kChunksPerBlock - 1) / kChunksPerBlock), unsigned(rows.n)),
+          dim3(32 * kChunksPerBlock)},
+         params);
 }
 
-void norm_quantize_rows(const Context& context, const RmsNorm& op, const QuantizedRows& rows) {
-  const NormParams params = {.x = f32(op.x),
-                             .weight = f32(op.weight),
-                             .out = f32(op.out),
-                             .x_stride = f32_stride(op.x),
-                             .out_stride = f32_stride(op.out),
-                             .k = int(op.x.cols()),
-                             .eps = op.eps,
-                             .rows = rows};
-  const int threads = norm_threads(op.x.cols());
-  launch(context, norm_quantize_kernel,
-         {dim3(unsigned(rows.n)), dim3(unsigned(threads)), size_t(threads / 32) * sizeof(float)},
-         params);
+void norm_quantize_rows(const Context& context, const InputRows& in, const QuantizedRows& rows) {
+  launch(context, norm_quantize_kernel, {dim3(unsigned(rows.n)), dim3(kNormThreads), kNormShared},
+         in, rows);
+}
+
+InputRows input_of(Tensor x) {
+  return {.x = f32(x),
+          .stride = f32_stride(x),
+          .k = int(x.cols()),
+          .aligned = rows_aligned(f32(x), f32_stride(x))};
+}
+
+InputRows input_of(const RmsNorm& norm) {
+  InputRows in = input_of(norm.x);
+  in.norm = f32(norm.weight);
+  in.aligned = in.aligned && rows_aligned(in.norm, 0);
+  in.eps = norm.eps;
+  in.normed = f32(norm.out);
+  in.normed_stride = f32_stride(norm.out);
+  in.norm_threads = norm_threads(norm.x.cols());
+  return in;
 }
 
 }  // namespace lm::cuda

@@ -26,7 +26,7 @@ constexpr int64_t quantized_rows_bytes(int64_t n, int64_t k) {
   return n * chunks_of(k) * (kChunkColumns + 3 * 4 * int64_t(sizeof(float)));
 }
 
-inline QuantizedRows quantized_rows(std::byte* memory, int64_t n, int64_t k) {
+__host__ __device__ inline QuantizedRows quantized_rows(std::byte* memory, int64_t n, int64_t k) {
   const int64_t n_chunks = chunks_of(k), n_scales = n * n_chunks * 4;
   QuantizedRows rows;
   rows.codes = reinterpret_cast<uint8_t*>(memory);
@@ -38,34 +38,49 @@ inline QuantizedRows quantized_rows(std::byte* memory, int64_t n, int64_t k) {
   return rows;
 }
 
-// Where number e of group j of a chunk lies among its codes.
-__device__ inline int code_offset(int j, int e) {
-  return j / 2 * 64 + e % 16 / 4 * 16 + j % 2 * 8 + e / 16 * 4 + e % 4;
+// Four numbers of a row, at a column that is a multiple of 4; zeros behind its end.
+__device__ inline float4 load_four(const float* row, int64_t column, int64_t k, bool aligned) {
+  if (aligned && column + 4 <= k) return *reinterpret_cast<const float4*>(row + column);
+  const auto at = [&](int i) { return column + i < k ? row[column + i] : 0.0f; };
+  return {at(0), at(1), at(2), at(3)};
 }
 
-// A warp quantizes group `group` of row `row`: lane e has number e of it.
-__device__ inline void quantize_group(float x, const QuantizedRows& rows, int row, int group,
-                                      int lane) {
+// Whether rows of x may be read 16 bytes at a time.
+inline bool rows_aligned(const float* x, int64_t stride) {
+  return reinterpret_cast<uintptr_t>(x) % 16 == 0 && stride % 4 == 0;
+}
+
+// A warp quantizes a chunk of a row: lane l has columns 4l .. 4l + 3, eight lanes a group.
+__device__ inline void quantize_chunk(const float4& x, const QuantizedRows& rows, int row,
+                                      int chunk, int lane) {
+  constexpr uint32_t kAll = 0xFFFFFFFFu;
+  const float values[4] = {x.x, x.y, x.z, x.w};
   // The maximum over the bits of |x|, where NaN is the largest: it spoils its row, visibly.
-  int bits = __float_as_int(x) & 0x7FFFFFFF;
-  for (int d = 16; d > 0; d /= 2) bits = max(bits, __shfl_xor_sync(0xFFFFFFFFu, bits, d));
+  int bits = 0;
+  for (const float v : values) bits = max(bits, __float_as_int(v) & 0x7FFFFFFF);
+  for (int d = 4; d > 0; d /= 2) bits = max(bits, __shfl_xor_sync(kAll, bits, d));
   const float amax = __int_as_float(bits);
   // Below 2^-120 the factor would overflow: such a group is zero.
   const float factor = amax > 0x1p-120f ? 127.0f / amax : 0.0f;
-  // Adding 1.5 · 2^23 leaves the rounded integer in the low bits.
-  const float shifted = x * factor + 12582912.0f;
-  const int q = __float_as_int(shifted) << 24 >> 24;
-  int sum = q;
-  for (int d = 8; d > 0; d /= 2) sum += __shfl_xor_sync(0xFFFFFFFFu, sum, d);
-  const int high = __shfl_sync(0xFFFFFFFFu, sum, 16), low = __shfl_sync(0xFFFFFFFFu, sum, 0);
-  const float scale = amax / 127.0f;
-  const int64_t chunk = int64_t(row) * rows.n_chunks + group / 4;
-  rows.codes[chunk * kChunkColumns + code_offset(group % 4, lane)] = uint8_t(q);
-  if (lane == 0) {
-    const int64_t at = chunk * 4 + group % 4;
-    rows.scales[at] = scale;
-    rows.sums[at] = scale * float(low + high);
-    rows.high_sums[at] = scale * float(high);
+  uint32_t codes = 0;
+  int sum = 0;
+  for (int i = 0; i < 4; ++i) {
+    // Adding 1.5 · 2^23 leaves the rounded integer in the low bits.
+    const uint32_t rounded = __float_as_uint(values[i] * factor + 12582912.0f);
+    codes |= (rounded & 255) << (8 * i);
+    sum += int(rounded << 24) >> 24;
+  }
+  for (int d = 2; d > 0; d /= 2) sum += __shfl_xor_sync(kAll, sum, d);
+  const int high = __shfl_xor_sync(kAll, sum, 4);  // of the group's first lane: sum is the low half
+  const int j = lane / 8, part = lane % 8 / 4, t = lane % 4;
+  const int64_t at = int64_t(row) * rows.n_chunks + chunk;
+  uint8_t* to = rows.codes + at * kChunkColumns + j / 2 * 64 + t * 16 + j % 2 * 8 + part * 4;
+  *reinterpret_cast<uint32_t*>(to) = codes;
+  if (lane % 8 == 0) {
+    const float scale = amax / 127.0f;
+    rows.scales[at * 4 + j] = scale;
+    rows.sums[at * 4 + j] = scale * float(sum + high);
+    rows.high_sums[at * 4 + j] = scale * float(high);
   }
 }
 
