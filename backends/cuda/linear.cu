@@ -83,9 +83,10 @@ bool any_in_planes(std::span<const Linear> ops) {
   return std::any_of(ops.begin(), ops.end(), in_planes);
 }
 
-// Quantizes the rows now, unless few enough.
+// Quantizes the rows now, unless few enough. Rows that are normed in place have one reader.
 Input prepare(const Context& context, const InputRows& raw, int64_t n) {
-  if (n * raw.k <= kMostInputNumbers) {
+  const bool in_place = raw.norm != nullptr && raw.normed == raw.x;
+  if (n * raw.k <= kMostInputNumbers && !in_place) {
     return {quantized_rows(nullptr, n, raw.k), raw};
   }
   LM_CHECK(size_t(quantized_rows_bytes(n, raw.k)) <=

@@ -218,6 +218,13 @@ TEST_CASE("cuda linear: the fused forms are the plain ones") {
       REQUIRE(outs[i]->guards_intact());
       REQUIRE(same_bits(outs[i]->floats(), outs[i + fused.size()]->floats()));
     }
+    // In place, as before a model's last matrix.
+    OnDevice alone(*cuda, {1, 1, n, k}, x.floats());
+    Linear last = fused[0];
+    last.x = alone;
+    cuda->norm_linears({.x = alone, .weight = norm_weight, .out = alone, .eps = 1e-5f}, {&last, 1});
+    REQUIRE(same_bits(alone.floats(), fused_norm));
+    REQUIRE(same_bits(outs[0]->floats(), outs[fused.size()]->floats()));
     const auto glu = [&](const std::vector<Linear>& ops, Act act) {
       return Glu{.gate = ops[0].out, .up = ops[1].out, .out = ops[0].out, .act = act, .limit = 2};
     };
