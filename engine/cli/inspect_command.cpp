@@ -3,6 +3,7 @@
 #include <limits>
 
 #include "engine/cli/command.h"
+#include "engine/cli/device_options.h"
 #include "engine/cli/model_options.h"
 #include "engine/cli/terminal.h"
 #include "engine/core/text.h"
@@ -64,6 +65,20 @@ Json needs_json(const ModelSummary& model) {
   return needs;
 }
 
+Json placement_json(const ModelPlan& plan) {
+  Json list = Json::array();
+  for (size_t room = 0; room < plan.rooms.size(); ++room) {
+    const RoomPlan& r = plan.rooms[room];
+    list.push_back({{"device", r.device},
+                    {"parts", plan.placement.text(int(room))},
+                    {"memory_bytes", r.memory_bytes},
+                    {"weight_bytes", r.weight_bytes},
+                    {"kv_bytes", r.kv_bytes},
+                    {"step_bytes", r.step_bytes}});
+  }
+  return list;
+}
+
 class InspectCommand final : public Command {
  public:
   std::string_view name() const override { return "inspect"; }
@@ -75,11 +90,15 @@ class InspectCommand final : public Command {
                     "tokens of context to count memory for (default: as trained)");
     declare_kv_type(options, wanted_.kv_dtype);
     options.text("--draft", "MODEL", draft_, "count the memory of this draft model too");
+    options.group("What goes where (with any of these, the bytes on each device)");
+    device_.declare(options);
+    options.group("Output");
     options.flag("--full", full_, "arrays and texts whole");
     options.flag(
         "--json", json_,
         "one object: file, version, bytes, metadata, tensors (name, type, shape, bytes; the first "
-        "dimension varies fastest), types, model, needs");
+        "dimension varies fastest), types, model, needs, placement (device, parts, memory_bytes, "
+        "weight_bytes, kv_bytes, step_bytes)");
   }
 
   Result<ExitStatus> run(const Context& context) override {
@@ -88,12 +107,22 @@ class InspectCommand final : public Command {
     path_ = *file_;
     if (draft_) wanted_.draft = *draft_;
     const Inspection found = LM_TRY(inspect(path_, wanted_));
+    if (device_.given() && found.model) plan_ = LM_TRY(plan(context.registry, found));
     out_ = &context.out;
     json_ ? write_json(found) : write_text(found);
     return ExitStatus::ok;
   }
 
  private:
+  Result<ModelPlan> plan(const Registry& registry, const Inspection& found) const {
+    InstanceOptions options;
+    device_.apply(options);
+    options.n_ctx = wanted_.n_ctx;
+    options.kv_dtype = wanted_.kv_dtype;
+    const std::vector<DeviceOffer> devices = LM_TRY(offers_of(registry, options.device));
+    return plan_model(found.file, found.model->config, devices, options);
+  }
+
   std::string value_text(const gguf::Value& value) const {
     return printable(dump_json(metadata_json(value, max_elements())),
                      full_ ? std::numeric_limits<size_t>::max() : kShownBytes);
@@ -121,6 +150,10 @@ class InspectCommand final : public Command {
     write(found.model
               ? model_text(*found.model)
               : concat("model     not runnable: ", printable(found.not_runnable, 1000), "\n"));
+    if (!plan_) return;
+    for (const std::string& line : plan_lines(*plan_)) {
+      write(concat("placement ", line, ", for ", plan_->n_ctx, " tokens\n"));
+    }
   }
 
   void write_json(const Inspection& found) {
@@ -151,7 +184,8 @@ class InspectCommand final : public Command {
     }
     write(concat(
         "],\n\"types\": ", dump_json(types), ",\n\"model\": ", dump_json(model_json(found)),
-        ",\n\"needs\": ", found.model ? dump_json(needs_json(*found.model)) : "null", "}\n"));
+        ",\n\"needs\": ", found.model ? dump_json(needs_json(*found.model)) : "null",
+        plan_ ? concat(",\n\"placement\": ", dump_json(placement_json(*plan_))) : "", "}\n"));
   }
 
   // Escapes of C1 control characters are optional in JSON: a terminal must not get them raw.
@@ -166,6 +200,8 @@ class InspectCommand final : public Command {
   std::optional<std::string> file_, draft_;
   std::string path_;
   InspectOptions wanted_;
+  DeviceOptions device_;
+  std::optional<ModelPlan> plan_;
   bool full_ = false, json_ = false;
   Output* out_ = nullptr;
 };

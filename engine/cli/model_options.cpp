@@ -76,11 +76,7 @@ void ModelOptions::declare(Options& options, Cache cache) {
 }
 
 void ModelOptions::declare_machine(Options& options) {
-  options.text("--device", "auto|NAME", device,
-               "what computes: cpu, or another name that \"llm devices\" lists (default: auto, the "
-               "best of them)");
-  options.suggest({"cpu"});
-  options.setting();
+  device.declare(options);
   options.integer("-t,--threads", "N", n_threads, 1, kMaxThreads,
                   "threads (default: the physical cores that this process may use)");
   options.setting();
@@ -89,7 +85,7 @@ void ModelOptions::declare_machine(Options& options) {
 Result<InstanceOptions> ModelOptions::instance_options() const {
   InstanceOptions options;
   options.model_path = LM_TRY(model.resolve());
-  options.device = device.value_or("auto");
+  device.apply(options);
   options.n_ctx = n_ctx;
   options.kv_dtype = kv_dtype;
   options.kv_budget = uint64_t(kv_mebibytes) << 20;
@@ -113,11 +109,13 @@ Result<std::unique_ptr<Instance>> open_instance(const Context& context, Instance
     if (show_progress && options.device == "auto")
       warn_slower_device(context.registry, *instance.value());
     if (show_progress && instance.value()->weights_in_file()) warn_weights_in_file();
+    if (show_progress) warn_of_placement(instance.value()->plan(), options);
     return instance;
   }
   Error error = std::move(instance).error();
   if (error.code == ErrorCode::out_of_memory) {
-    return with_hint(std::move(error), "a smaller --ctx, or --kv q8_0, needs less");
+    return with_hint(std::move(error),
+                     "a smaller --ctx, --kv q8_0 or fewer --gpu-layers need less");
   }
   return error;
 }

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "engine/cli/command.h"
+#include "engine/cli/device_options.h"
 #include "engine/core/result.h"
 #include "engine/runtime/instance.h"
 #include "quant/dtype.h"
@@ -27,7 +28,7 @@ struct ModelPath {
 
 struct ModelOptions {
   ModelPath model;
-  std::optional<std::string> device;
+  DeviceOptions device;
   int n_threads = 0;
   int n_ctx = 0;
   int kv_mebibytes = 0;

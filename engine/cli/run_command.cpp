@@ -100,6 +100,8 @@ void RunCommand::describe(const OpenedModel& opened, uint64_t seed) const {
                       "), context ", instance.n_ctx(), " of ", config.n_ctx_train,
                       " trained, KV cache ", dtype_name(instance.kv_dtype()), " ",
                       human_bytes(instance.kv_bytes()), draft_text(opened), ", seed ", seed, "\n"));
+  for (const std::string& line : plan_lines(instance.plan()))
+    write_stderr(concat("llm: ", line, "\n"));
 }
 
 // The conversation of one question.

@@ -202,6 +202,7 @@ Result<ModelPlan> Planner::plan_layers(size_t device_layers) const {
   const Placement placement = parts_.with_device_layers(device_layers);
   ModelPlan plan;
   plan.placement = Placement(config_.layers.size());
+  plan.device = devices_.front().name;
   plan.device_layers = device_layers;
   std::vector<Room> rooms;
   bool has_pages = false;

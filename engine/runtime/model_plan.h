@@ -29,6 +29,7 @@ struct RoomPlan {
 };
 
 struct ModelPlan {
+  std::string device;           // that was asked for, whether it has work or not
   std::vector<RoomPlan> rooms;  // that have work
   Placement placement;
   size_t device_layers = 0;  // that the device was given, before the rules; see InstanceOptions

@@ -86,9 +86,7 @@ TEST_CASE("arguments: what later versions add is not pretended") {
     check_usage_error({name});
     CHECK(run_llm({"--help"}).out.find(std::string("\n  ") + name + " ") == std::string::npos);
   }
-  for (const char* name : {"--gpu-layers", "--overflow"}) {
-    check_usage_error({"-m", "x", "-p", "x", name, "1"});
-  }
+  check_usage_error({"-m", "x", "-p", "x", "--overflow", "1"});
 }
 
 TEST_CASE("arguments: --help names every option and command, --version the version") {
@@ -112,6 +110,8 @@ TEST_CASE("arguments: --help names every option and command, --version the versi
                            "--ctx",
                            "--kv",
                            "--device",
+                           "--gpu-layers",
+                           "--place",
                            "-t, --threads",
                            "--seed",
                            "--temp",
