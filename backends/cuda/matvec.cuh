@@ -128,8 +128,9 @@ __device__ inline void add_chunk(const typename F::Chunk& weights, const InputCh
 template <class F, int kFrags>
 struct Segment {
   // As registers allow; one fat chunk is as many bytes.
+  static constexpr size_t kNarrowBytes = F::kMinimum ? 32 : 48;  // minima bring sums of x with them
   static constexpr bool kTwo =
-      !F::kHeavy && (kFrags == 2 || sizeof(typename F::Chunk) <= 3 * sizeof(uint4));
+      !F::kHeavy && (kFrags == 2 || sizeof(typename F::Chunk) <= kNarrowBytes);
   static constexpr int kAhead = kTwo ? 2 : 1;
   static constexpr int kChunks = plane_record(F::kType).columns / kChunkColumns;
   const uint8_t* tiles[kTilesPerBlock];
