@@ -61,6 +61,14 @@ Status Hessian::finish() {
   return ok();
 }
 
+void Hessian::add_prior(std::span<const float> mean_squares, double rows) {
+  LM_CHECK(n_rows_ > 0 && rows >= 0 && mean_squares.size() == size_t(n_cols_));
+  const auto share = float(rows / (double(n_rows_) + rows));
+  float* h = values_.get();
+  for (int64_t i = 0; i < n_cols_ * n_cols_; ++i) h[i] *= 1 - share;
+  for (int64_t i = 0; i < n_cols_; ++i) h[i * n_cols_ + i] += share * mean_squares[size_t(i)];
+}
+
 std::vector<float> Hessian::diagonal() const {
   std::vector<float> diagonal(size_t(n_cols_), 0.0f);
   for (size_t i = 0; i < diagonal.size(); ++i) diagonal[i] = values_[i * size_t(n_cols_) + i];

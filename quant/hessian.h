@@ -23,6 +23,10 @@ class Hessian {
   // not).
   Status finish();
 
+  // After finish(): as if `rows` more rows had been there, whose columns have these mean squares
+  // and nothing to do with each other. What few rows say by chance counts less then.
+  void add_prior(std::span<const float> mean_squares, double rows);
+
   int64_t n_cols() const { return n_cols_; }
   int64_t n_rows() const { return n_rows_; }
   std::span<const float> values() const {  // [n_cols, n_cols], symmetric

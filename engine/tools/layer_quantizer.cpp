@@ -1,10 +1,10 @@
 #include "engine/tools/layer_quantizer.h"
 
 #include <algorithm>
-#include <cmath>
+#include <numeric>
 #include <optional>
 
-#include "engine/core/text.h"
+#include "engine/core/check.h"
 #include "engine/tools/quantize_method.h"
 #include "quant/activation_scales.h"
 #include "quant/decode.h"
@@ -15,6 +15,9 @@ namespace {
 
 // Rows of a group's matrices that a search for scales looks at.
 constexpr int64_t kSampledRows = 512;
+// Rows that an expert's Hessian gains, for each column, to stand for those that were not seen. The
+// less an expert was seen, the nearer it is rounded to nearest.
+constexpr double kPriorRows = 0.3;
 
 bool is_matrix(const gguf::TensorInfo& tensor) {
   return tensor.n_dims > 1 && tensor.name.ends_with(".weight");
@@ -30,33 +33,48 @@ bool may_clip(std::string_view name) {
          !name.ends_with("attn_qkv.weight");
 }
 
-class LayerQuantizer {
- public:
-  LayerQuantizer(const LayerJob& job, const LayerMethodOptions& options)
-      : job_(job), options_(options) {}
+bool reached(const InputGroup& group, const Hessian& hessian) {
+  return group.expert < 0 || hessian.n_rows() > 0;
+}
 
-  Result<LayerBytes> run();
+bool reads_ffn_input(const gguf::TensorInfo& tensor) {
+  return is_matrix(tensor) && (tensor.name.find("ffn_gate") != std::string_view::npos ||
+                               tensor.name.find("ffn_up") != std::string_view::npos);
+}
 
- private:
-  Status read_numbers();
-  std::vector<float>* numbers(std::string_view name);
-  const LayerTensor* tensor(std::string_view name) const;
+// Some rows of all matrices of a group, spread evenly.
+std::vector<float> sample_rows(std::span<const std::span<float>> matrices, int64_t n_cols) {
+  int64_t rows = 0;
+  for (const std::span<float> w : matrices) rows += int64_t(w.size()) / n_cols;
+  const int64_t count = std::min(rows, kSampledRows);
+  std::vector<float> sample;
+  for (int64_t i = 0; i < count; ++i) {
+    int64_t row = i * rows / count;
+    for (const std::span<float> w : matrices) {
+      const int64_t n = int64_t(w.size()) / n_cols;
+      if (row < n) {
+        const auto first = w.begin() + row * n_cols;
+        sample.insert(sample.end(), first, first + n_cols);
+        break;
+      }
+      row -= n;
+    }
+  }
+  return sample;
+}
 
-  Status feed_back(const InputGroup& group, const Hessian& hessian);
-  void scale(const InputGroup& group, const Hessian& hessian);
-  void clip(const InputGroup& group, const Hessian& hessian, std::span<const float> scales);
-  // A matrix without the method, or a vector.
-  void write_plainly(const LayerTensor& tensor, std::span<const float> importance);
+}  // namespace
 
-  const LayerJob& job_;
-  const LayerMethodOptions& options_;
-  std::map<std::string, std::vector<float>, std::less<>> numbers_;
-  std::vector<std::vector<float>> scales_;  // AWQ's, of each group; empty: all 1
-  LayerBytes bytes_;
-};
+Result<LayerQuantizer> LayerQuantizer::create(std::vector<LayerTensor> tensors,
+                                              const LayerMethodOptions& options,
+                                              ThreadPool& threads) {
+  LayerQuantizer quantizer(std::move(tensors), options, threads);
+  LM_TRY(quantizer.read_numbers());
+  return quantizer;
+}
 
 Status LayerQuantizer::read_numbers() {
-  for (const LayerTensor& tensor : job_.tensors) {
+  for (const LayerTensor& tensor : tensors_) {
     const gguf::TensorInfo& from = *tensor.from;
     const DTypeInfo& info = dtype_info(from.dtype);
     if (from.dtype == DType::i32) continue;  // (an order of columns: stays as it is)
@@ -64,7 +82,7 @@ Status LayerQuantizer::read_numbers() {
                               size_t(info.block_elems));
     const int64_t rows = n_rows(from), cols = from.dims[0],
                   row = int64_t(row_bytes(from.dtype, cols));
-    job_.threads.parallel_for(rows, [&](int64_t r, int) {
+    threads_->parallel_for(rows, [&](int64_t r, int) {
       decode(from.dtype, from.bytes.data() + r * row, values.data() + r * cols, cols);
     });
     if (!all_finite(values)) return not_finite(from);
@@ -80,154 +98,164 @@ std::vector<float>* LayerQuantizer::numbers(std::string_view name) {
 
 const LayerTensor* LayerQuantizer::tensor(std::string_view name) const {
   const auto found = std::ranges::find_if(
-      job_.tensors, [&](const LayerTensor& tensor) { return tensor.from->name == name; });
-  return found == job_.tensors.end() ? nullptr : &*found;
+      tensors_, [&](const LayerTensor& tensor) { return tensor.from->name == name; });
+  return found == tensors_.end() ? nullptr : &*found;
+}
+
+std::vector<LayerQuantizer::Slice> LayerQuantizer::slices(const InputGroup& group) {
+  std::vector<Slice> slices;
+  for (const std::string& name : group.tensors) {
+    const LayerTensor& matrix = *tensor(name);
+    if (!has_grid(matrix.type)) continue;
+    const TensorRows rows = rows_of(*matrix.from, group);
+    slices.push_back(
+        {&matrix,
+         std::span(*numbers(name))
+             .subspan(size_t(rows.first * group.n_cols), size_t(rows.rows * group.n_cols)),
+         rows.first, rows.rows});
+  }
+  return slices;
+}
+
+// Where a row of the tensor goes.
+std::byte* LayerQuantizer::bytes(const LayerTensor& tensor, int64_t row) {
+  const size_t stride = row_bytes(tensor.type, tensor.from->dims[0]);
+  std::vector<std::byte>& all = bytes_[std::string(tensor.from->name)];
+  all.resize(size_t(n_rows(*tensor.from)) * stride);
+  return all.data() + size_t(row) * stride;
+}
+
+// All experts read the same before their activation; behind it each has columns of its own.
+void LayerQuantizer::add_prior(const InputGroup& group, Hessian& hessian) const {
+  std::vector<float> prior = ffn_importance_;
+  const std::vector<float> own = hessian.diagonal();
+  const bool before = reads_ffn_input(*tensor(group.tensors.front())->from);
+  if (!before || prior.size() != own.size()) {
+    const double sum = std::accumulate(own.begin(), own.end(), 0.0);
+    prior.assign(own.size(), float(sum / double(own.size())));
+  }
+  hessian.add_prior(prior, kPriorRows * double(own.size()));
 }
 
 Status LayerQuantizer::feed_back(const InputGroup& group, const Hessian& hessian) {
   std::optional<FeedbackPlan> plan;
-  for (const std::string& name : group.tensors) {
-    const LayerTensor& matrix = *tensor(name);
-    if (!has_grid(matrix.type)) continue;
-    if (!plan) plan = LM_TRY(plan_feedback(hessian, options_.feedback, job_.threads));
-    const std::vector<float>& w = *numbers(name);
-    std::vector<std::byte> out(row_bytes(matrix.type, int64_t(w.size())));
-    quantize_with_feedback(*plan, options_.format(matrix.type), w, n_rows(*matrix.from), out.data(),
-                           job_.threads);
-    bytes_.emplace(name, std::move(out));
+  for (const Slice& slice : slices(group)) {
+    if (!plan) plan = LM_TRY(plan_feedback(hessian, options_.feedback, *threads_));
+    quantize_with_feedback(*plan, options_.format(slice.tensor->type), slice.numbers, slice.rows,
+                           bytes(*slice.tensor, slice.first), *threads_);
   }
   return ok();
 }
 
-// Some rows of all matrices of a group, spread evenly.
-std::vector<float> sample_rows(std::span<const std::vector<float>* const> matrices,
-                               int64_t n_cols) {
-  int64_t rows = 0;
-  for (const std::vector<float>* w : matrices) rows += int64_t(w->size()) / n_cols;
-  const int64_t count = std::min(rows, kSampledRows);
-  std::vector<float> sample;
-  for (int64_t i = 0; i < count; ++i) {
-    int64_t row = i * rows / count;
-    for (const std::vector<float>* w : matrices) {
-      const int64_t n = int64_t(w->size()) / n_cols;
-      if (row < n) {
-        const auto first = w->begin() + row * n_cols;
-        sample.insert(sample.end(), first, first + n_cols);
-        break;
-      }
-      row -= n;
-    }
+// Columns times s, what produces them divided by s. Returns s, or nothing where all are 1.
+std::vector<float> LayerQuantizer::scale(const InputGroup& group, const Hessian& hessian) {
+  const std::vector<Slice> slices = this->slices(group);
+  const auto known = [&](const TensorRows& rows) { return numbers(rows.tensor) != nullptr; };
+  if (slices.empty() || group.producers.empty() || !std::ranges::all_of(group.producers, known))
+    return {};
+  std::vector<std::span<float>> matrices;
+  for (const Slice& slice : slices) matrices.push_back(slice.numbers);
+  const std::vector<float> sample = sample_rows(matrices, group.n_cols);
+  // Scales are searched for the type of the first matrix.
+  ScaleSearch found =
+      search_scales(hessian, options_.format(slices.front().tensor->type), sample,
+                    int64_t(sample.size()) / group.n_cols, group.producer_row, *threads_);
+  for (const std::string& name : group.tensors) {
+    const TensorRows rows = rows_of(*tensor(name)->from, group);
+    float* w = numbers(name)->data() + rows.first * group.n_cols;
+    for (int64_t i = 0; i < rows.rows * group.n_cols; ++i)
+      w[i] *= found.scales[size_t(i % group.n_cols)];
   }
-  return sample;
+  for (const TensorRows& producer : group.producers) divide_rows(producer, group, found.scales);
+  return std::move(found.scales);
 }
 
-// Columns times s, what produces them divided by s. (Into scales_, for clip().)
-void LayerQuantizer::scale(const InputGroup& group, const Hessian& hessian) {
-  scales_.emplace_back();
-  std::vector<const std::vector<float>*> matrices;
-  std::optional<DType> type;  // what scales are searched for: that of the first matrix
-  for (const std::string& name : group.tensors) {
-    if (!has_grid(tensor(name)->type)) continue;
-    if (!type) type = tensor(name)->type;
-    matrices.push_back(numbers(name));
+void LayerQuantizer::divide_rows(const TensorRows& producer, const InputGroup& group,
+                                 std::span<const float> scales) {
+  const gguf::TensorInfo& from = *tensor(producer.tensor)->from;
+  std::vector<float>& values = *numbers(producer.tensor);
+  const int64_t width = is_matrix(from) ? from.dims[0] : 1;
+  std::vector<float> by_row(size_t(producer.rows), 1.0f);
+  for (int64_t k = 0; k < group.n_cols; ++k)
+    by_row[group.producer_row.empty() ? size_t(k) : size_t(group.producer_row[size_t(k)])] =
+        scales[size_t(k)];
+  for (int64_t r = 0; r < producer.rows; ++r) {
+    for (int64_t j = 0; j < width; ++j)
+      values[size_t((producer.first + r) * width + j)] /= by_row[size_t(r)];
   }
-  const auto known = [&](const TensorRows& rows) { return numbers(rows.tensor) != nullptr; };
-  if (!type || group.producers.empty() || !std::ranges::all_of(group.producers, known)) return;
-  const std::vector<float> sample = sample_rows(matrices, group.n_cols);
-  const ScaleSearch found =
-      search_scales(hessian, options_.format(*type), sample, int64_t(sample.size()) / group.n_cols,
-                    group.producer_row, job_.threads);
-  for (const std::string& name : group.tensors) {
-    std::vector<float>& w = *numbers(name);
-    for (size_t i = 0; i < w.size(); ++i) w[i] *= found.scales[i % size_t(group.n_cols)];
-  }
-  for (const TensorRows& producer : group.producers) {
-    std::vector<float>& values = *numbers(producer.tensor);
-    const auto width = int64_t(
-        tensor(producer.tensor)->from->n_dims > 1 ? tensor(producer.tensor)->from->dims[0] : 1);
-    std::vector<float> by_row(size_t(producer.rows), 1.0f);
-    for (int64_t k = 0; k < group.n_cols; ++k)
-      by_row[group.producer_row.empty() ? size_t(k) : size_t(group.producer_row[size_t(k)])] =
-          found.scales[size_t(k)];
-    for (int64_t r = 0; r < producer.rows; ++r) {
-      for (int64_t j = 0; j < width; ++j)
-        values[size_t((producer.first + r) * width + j)] /= by_row[size_t(r)];
-    }
-  }
-  scales_.back() = found.scales;
 }
 
 void LayerQuantizer::clip(const InputGroup& group, const Hessian& hessian,
                           std::span<const float> scales) {
   std::optional<BlockHessians> blocks;
-  for (const std::string& name : group.tensors) {
-    const LayerTensor& matrix = *tensor(name);
-    if (!has_grid(matrix.type)) continue;
-    const GridFormat format = options_.format(matrix.type);
+  for (const Slice& slice : slices(group)) {
+    const DType type = slice.tensor->type;
+    const GridFormat format = options_.format(type);
     if (!blocks || blocks->block() != format.block_elems())
       blocks.emplace(hessian, scales, format.block_elems());
-    const std::vector<float>& w = *numbers(name);
-    const int64_t rows = n_rows(*matrix.from), cols = group.n_cols;
-    std::vector<std::byte> out(row_bytes(matrix.type, int64_t(w.size())));
-    if (may_clip(name)) {
-      quantize_clipped(*blocks, format, w, rows, out.data(), job_.threads);
-    } else {
-      const std::span<const float> importance =
-          is_i4g(matrix.type) ? std::span<const float>() : blocks->diagonal();
-      const auto bytes = int64_t(row_bytes(matrix.type, cols));
-      job_.threads.parallel_for(rows, [&](int64_t r, int) {
-        round_to_nearest(format, std::span(w).subspan(size_t(r * cols), size_t(cols)), importance,
-                         out.data() + r * bytes);
-      });
+    std::byte* out = bytes(*slice.tensor, slice.first);
+    if (may_clip(slice.tensor->from->name)) {
+      quantize_clipped(*blocks, format, slice.numbers, slice.rows, out, *threads_);
+      continue;
     }
-    bytes_.emplace(name, std::move(out));
-  }
-}
-
-void LayerQuantizer::write_plainly(const LayerTensor& tensor, std::span<const float> importance) {
-  const gguf::TensorInfo& from = *tensor.from;
-  const std::vector<float>* values = numbers(from.name);
-  std::vector<std::byte> out(from.bytes.begin(), from.bytes.end());
-  if (values != nullptr) {
-    const int64_t rows = n_rows(from), cols = from.dims[0],
-                  bytes = int64_t(row_bytes(tensor.type, cols));
-    out.resize(size_t(rows * bytes));
-    if (importance.size() != size_t(cols)) importance = {};
-    job_.threads.parallel_for(rows, [&](int64_t r, int) {
-      encode(tensor.type, std::span(*values).subspan(size_t(r * cols), size_t(cols)),
-             out.data() + r * bytes, importance);
+    const std::span<const float> importance =
+        is_i4g(type) ? std::span<const float>() : blocks->diagonal();
+    const auto cols = size_t(group.n_cols), stride = row_bytes(type, group.n_cols);
+    threads_->parallel_for(slice.rows, [&](int64_t r, int) {
+      round_to_nearest(format, slice.numbers.subspan(size_t(r) * cols, cols), importance,
+                       out + size_t(r) * stride);
     });
   }
-  bytes_.emplace(from.name, std::move(out));
 }
 
-Result<LayerBytes> LayerQuantizer::run() {
-  LM_TRY(read_numbers());
-  if (options_.method == LayerMethod::awq) {
-    for (size_t i = 0; i < job_.groups.size(); ++i) scale(job_.groups[i], job_.hessians[i]);
+void LayerQuantizer::write_plainly(const LayerTensor& tensor, int64_t first, int64_t rows) {
+  const gguf::TensorInfo& from = *tensor.from;
+  const std::vector<float>* values = numbers(from.name);
+  if (values == nullptr) {
+    bytes_.emplace(from.name, std::vector<std::byte>(from.bytes.begin(), from.bytes.end()));
+    return;
   }
-  for (size_t i = 0; i < job_.groups.size(); ++i) {
-    if (options_.method == LayerMethod::awq) {
-      clip(job_.groups[i], job_.hessians[i], scales_[i]);
+  const auto cols = size_t(from.dims[0]), stride = row_bytes(tensor.type, from.dims[0]);
+  std::span<const float> importance;
+  if (reads_ffn_input(from) && ffn_importance_.size() == cols) importance = ffn_importance_;
+  std::byte* out = bytes(tensor, first);
+  threads_->parallel_for(rows, [&](int64_t r, int) {
+    encode(tensor.type, std::span(*values).subspan(size_t(first + r) * cols, cols),
+           out + size_t(r) * stride, importance);
+  });
+}
+
+Status LayerQuantizer::add(std::span<const InputGroup> groups, std::vector<Hessian> hessians,
+                           std::span<const float> ffn_importance) {
+  LM_CHECK(groups.size() == hessians.size());
+  ffn_importance_.assign(ffn_importance.begin(), ffn_importance.end());
+  for (size_t i = 0; i < groups.size(); ++i) {
+    if (groups[i].expert >= 0 && reached(groups[i], hessians[i])) add_prior(groups[i], hessians[i]);
+  }
+  const bool awq = options_.method == LayerMethod::awq;
+  std::vector<std::vector<float>> scales(groups.size());
+  for (size_t i = 0; awq && i < groups.size(); ++i) {
+    if (reached(groups[i], hessians[i])) scales[i] = scale(groups[i], hessians[i]);
+  }
+  for (size_t i = 0; i < groups.size(); ++i) {
+    if (!reached(groups[i], hessians[i])) {
+      unreached_.insert(groups[i].expert);
+      for (const Slice& slice : slices(groups[i]))
+        write_plainly(*slice.tensor, slice.first, slice.rows);
+    } else if (awq) {
+      clip(groups[i], hessians[i], scales[i]);
     } else {
-      LM_TRY(feed_back(job_.groups[i], job_.hessians[i]));
+      LM_TRY(feed_back(groups[i], hessians[i]));
     }
   }
-  for (const LayerTensor& tensor : job_.tensors) {
-    if (bytes_.contains(tensor.from->name)) continue;
-    const bool reads_ffn_input =
-        is_matrix(*tensor.from) && (tensor.from->name.find("ffn_gate") != std::string_view::npos ||
-                                    tensor.from->name.find("ffn_up") != std::string_view::npos);
-    write_plainly(tensor, reads_ffn_input ? std::span<const float>(job_.ffn_importance)
-                                          : std::span<const float>());
-  }
-  return std::move(bytes_);
+  return ok();
 }
 
-}  // namespace
-
-Result<LayerBytes> quantize_layer(const LayerJob& job, const LayerMethodOptions& options) {
-  return LayerQuantizer(job, options).run();
+LayerBytes LayerQuantizer::finish() && {
+  for (const LayerTensor& tensor : tensors_) {
+    if (!bytes_.contains(tensor.from->name)) write_plainly(tensor, 0, n_rows(*tensor.from));
+  }
+  return std::move(bytes_);
 }
 
 }  // namespace lm

@@ -3,8 +3,11 @@
 #pragma once
 #include <cstddef>
 #include <map>
+#include <set>
 #include <span>
 #include <string>
+#include <string_view>
+#include <utility>
 #include <vector>
 
 #include "engine/core/result.h"
@@ -35,17 +38,63 @@ struct LayerTensor {
   DType type;  // that it becomes
 };
 
-struct LayerJob {
-  std::vector<LayerTensor> tensors;  // all of the layer
-  std::vector<InputGroup> groups;
-  std::vector<Hessian> hessians;      // of the groups' inputs
-  std::vector<float> ffn_importance;  // of what experts read; empty where there are none
-  ThreadPool& threads;
-};
-
-// Bytes of every tensor of the layer, by name; matrices that the method has no use for (experts)
-// are rounded to nearest. bad_file for weights that are not finite.
+// Bytes of every tensor of the layer, by name.
 using LayerBytes = std::map<std::string, std::vector<std::byte>, std::less<>>;
-Result<LayerBytes> quantize_layer(const LayerJob& job, const LayerMethodOptions& options);
+
+// Made for one layer, given its groups in batches, as many as there is memory for Hessians, and
+// then asked for the bytes, which do not depend on where one batch ended and the next began.
+class LayerQuantizer {
+ public:
+  // All tensors of the layer. bad_file for weights that are not finite.
+  static Result<LayerQuantizer> create(std::vector<LayerTensor> tensors,
+                                       const LayerMethodOptions& options, ThreadPool& threads);
+
+  // Groups with the Hessians of their inputs. All groups of an expert, and all that are of none,
+  // come together: AWQ folds the scales of one into rows of another.
+  // `ffn_importance`: mean squares of what all experts read (empty: none). An expert that few
+  // tokens reached is taken to be like that where they leave it open; one that none reached is
+  // rounded to nearest by it.
+  Status add(std::span<const InputGroup> groups, std::vector<Hessian> hessians,
+             std::span<const float> ffn_importance);
+  // Behind the last batch. What is in no group or has no grid is rounded to nearest.
+  LayerBytes finish() &&;
+
+  size_t n_unreached_experts() const { return unreached_.size(); }  // of those added
+
+ private:
+  LayerQuantizer(std::vector<LayerTensor> tensors, const LayerMethodOptions& options,
+                 ThreadPool& threads)
+      : tensors_(std::move(tensors)), options_(options), threads_(&threads) {}
+
+  // What a group has of one tensor.
+  struct Slice {
+    const LayerTensor* tensor;
+    std::span<float> numbers;
+    int64_t first, rows;  // of the tensor
+  };
+
+  Status read_numbers();
+  std::vector<float>* numbers(std::string_view name);
+  const LayerTensor* tensor(std::string_view name) const;
+  std::vector<Slice> slices(const InputGroup& group);  // those with a grid
+  std::byte* bytes(const LayerTensor& tensor, int64_t row);
+
+  void add_prior(const InputGroup& group, Hessian& hessian) const;
+  Status feed_back(const InputGroup& group, const Hessian& hessian);
+  std::vector<float> scale(const InputGroup& group, const Hessian& hessian);
+  void divide_rows(const TensorRows& producer, const InputGroup& group,
+                   std::span<const float> scales);
+  void clip(const InputGroup& group, const Hessian& hessian, std::span<const float> scales);
+  // Rows without the method, or a vector.
+  void write_plainly(const LayerTensor& tensor, int64_t first, int64_t rows);
+
+  std::vector<LayerTensor> tensors_;
+  LayerMethodOptions options_;
+  ThreadPool* threads_;
+  std::map<std::string, std::vector<float>, std::less<>> numbers_;
+  std::vector<float> ffn_importance_;
+  std::set<int> unreached_;  // experts
+  LayerBytes bytes_;
+};
 
 }  // namespace lm

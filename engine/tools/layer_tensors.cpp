@@ -41,6 +41,8 @@ struct Layer {
   }
   void attention_output(std::vector<InputGroup>& groups) const;
   void feed_forward(std::vector<InputGroup>& groups) const;
+  std::optional<InputGroup> expert_group(int expert, std::vector<std::string_view> stems) const;
+  void experts(std::vector<InputGroup>& groups) const;
 };
 
 void Layer::attention_output(std::vector<InputGroup>& groups) const {
@@ -62,7 +64,7 @@ void Layer::attention_output(std::vector<InputGroup>& groups) const {
 }
 
 void Layer::feed_forward(std::vector<InputGroup>& groups) const {
-  if (spec.ffn.moe.n_experts > 0) return;
+  if (spec.ffn.moe.n_experts > 0) return experts(groups);
   behind_norm(groups, "ffn_norm.weight", {"ffn_gate", "ffn_up"});
   std::optional<InputGroup> down = group({"ffn_down"});
   if (!down) return;
@@ -74,6 +76,46 @@ void Layer::feed_forward(std::vector<InputGroup>& groups) const {
   groups.push_back(std::move(*down));
 }
 
+// Experts lie together in "ffn_up_exps.weight", or apart in "ffn_up.7.weight", which the engine
+// joins and calls "ffn_up".
+std::optional<InputGroup> Layer::expert_group(int expert,
+                                              std::vector<std::string_view> stems) const {
+  const MoeSpec& moe = spec.ffn.moe;
+  const std::string first = concat(stems.front(), "_exps.weight");
+  InputGroup group{.watched = name(has(first) ? std::string_view(first) : stems.front()),
+                   .expert = expert,
+                   .share = double(moe.top_k) / moe.n_experts,
+                   .tensors = {},
+                   .producers = {},
+                   .producer_row = {}};
+  for (const std::string_view stem : stems) {
+    const std::string together = concat(stem, "_exps.weight"),
+                      apart = concat(stem, '.', expert, ".weight");
+    if (has(together) || has(apart))
+      group.tensors.push_back(name(has(together) ? together : apart));
+  }
+  if (group.tensors.empty()) return std::nullopt;
+  group.n_cols = file.tensor(group.tensors.front())->dims[0];
+  return group;
+}
+
+// The norm before them has other readers, which have no part in what an expert would like of it.
+void Layer::experts(std::vector<InputGroup>& groups) const {
+  const int64_t d_ff = spec.ffn.moe.d_ff;
+  for (int e = 0; e < spec.ffn.moe.n_experts; ++e) {
+    std::optional<InputGroup> up = expert_group(e, {"ffn_gate", "ffn_up"}),
+                              down = expert_group(e, {"ffn_down"});
+    if (!up || !down) return;  // (loading the layer says what is missing)
+    if (spec.ffn.act != Act::swiglu_oai) {
+      const bool together = has("ffn_up_exps.weight");
+      add_producer(*down, together ? std::string("ffn_up_exps") : concat("ffn_up.", e),
+                   together ? e * d_ff : 0, d_ff);
+    }
+    groups.push_back(std::move(*up));
+    groups.push_back(std::move(*down));
+  }
+}
+
 }  // namespace
 
 std::vector<InputGroup> input_groups(const gguf::File& file, const ModelConfig& config, int i) {
@@ -83,6 +125,12 @@ std::vector<InputGroup> input_groups(const gguf::File& file, const ModelConfig& 
   layer.attention_output(groups);
   layer.feed_forward(groups);
   return groups;
+}
+
+TensorRows rows_of(const gguf::TensorInfo& tensor, const InputGroup& group) {
+  const auto& dims = tensor.dims;
+  if (group.expert < 0) return {std::string(tensor.name), 0, dims[1] * dims[2] * dims[3]};
+  return {std::string(tensor.name), dims[2] > 1 ? group.expert * dims[1] : 0, dims[1]};
 }
 
 int layer_of(std::string_view name) {

@@ -17,6 +17,7 @@
 #include "engine/model/model.h"
 #include "engine/tools/calibration.h"
 #include "engine/tools/group_rounding.h"
+#include "engine/tools/hessian_collector.h"
 #include "engine/tools/layerwise_cost.h"
 #include "engine/tools/rewrite.h"
 
@@ -26,8 +27,10 @@ namespace lm {
 namespace {
 
 // Changes when a method makes something else of the same input: layers of both would not fit.
-constexpr int kMethodVersion = 1;
-constexpr std::string_view kRunKey = "llm.quantize.run";  // what a finished layer belongs to
+constexpr int kMethodVersion = 2;
+// Of a finished layer: the run that it belongs to, and how many experts the text said nothing of.
+constexpr std::string_view kRunKey = "llm.quantize.run";
+constexpr std::string_view kUnreachedKey = "llm.quantize.unreached_experts";
 
 std::string_view method_name(LayerMethod method) {
   return method == LayerMethod::gptq ? "gptq" : "awq";
@@ -46,71 +49,18 @@ std::string duration(double seconds) {
   return text;
 }
 
-// Adds up what enters the matrices of one layer.
-class HessianCollector final : public ActivationObserver {
- public:
-  explicit HessianCollector(ThreadPool& threads) : threads_(threads) {}
-
-  Status watch(std::span<const InputGroup> groups, const std::string& ffn_input) {
-    slots_.clear();
-    for (const InputGroup& group : groups) {
-      slots_.push_back({group.watched, LM_TRY(Hessian::create(group.n_cols))});
-    }
-    ffn_input_ = ffn_input;
-    squares_.clear();
-    return ok();
-  }
-  void stop() {
-    slots_.clear();
-    ffn_input_.clear();
-  }
-  void begin_sequence() {
-    for (Slot& slot : slots_) slot.seen = false;
-  }
-
-  bool wants(std::string_view tensor) override {
-    return tensor == ffn_input_ || find(tensor) != nullptr;
-  }
-  void observe(const MatrixInput& input) override {
-    if (input.tensor == ffn_input_) return add_squares(input);
-    Slot* slot = find(input.tensor);
-    if (slot == nullptr || std::exchange(slot->seen, true)) return;  // a part of the same tensor
-    slot->hessian.add(input.rows, input.n, threads_);
-  }
-
-  Result<std::vector<Hessian>> finish() {
-    std::vector<Hessian> hessians;
-    for (Slot& slot : slots_) {
-      Status status = slot.hessian.finish();
-      if (!status.ok()) return std::move(status).error().within(slot.tensor);
-      hessians.push_back(std::move(slot.hessian));
-    }
-    return hessians;
-  }
-  std::vector<float> ffn_importance() const { return squares_; }
-
- private:
-  struct Slot {
-    std::string tensor;
-    Hessian hessian;
-    bool seen = false;  // in this sequence
-  };
-  Slot* find(std::string_view tensor) {
-    const auto found =
-        std::ranges::find_if(slots_, [&](const Slot& slot) { return slot.tensor == tensor; });
-    return found == slots_.end() ? nullptr : &*found;
-  }
-  void add_squares(const MatrixInput& input) {
-    squares_.resize(size_t(input.k), 0.0f);
-    for (size_t i = 0; i < input.rows.size(); ++i)
-      squares_[i % size_t(input.k)] += input.rows[i] * input.rows[i];
-  }
-
-  ThreadPool& threads_;
-  std::vector<Slot> slots_;
-  std::string ffn_input_;  // of a layer with experts: its router
-  std::vector<float> squares_;
-};
+// Hessians of fewer rows than columns leave some of what a matrix does unsaid.
+void note_short_text(const QuantizeContext& context, std::span<const InputGroup> groups,
+                     uint64_t n_tokens) {
+  const auto wanted = [](const InputGroup& group) { return double(group.n_cols) / group.share; };
+  const auto most = std::ranges::max_element(groups, {}, wanted);
+  if (most == groups.end() || double(n_tokens) >= wanted(*most)) return;
+  const auto reach = uint64_t(double(n_tokens) * most->share);
+  context.notes(concat("the calibration text has ", n_tokens, " tokens",
+                       most->expert >= 0 ? concat(", about ", reach, " for each expert,") : "",
+                       " for matrices of ", most->n_cols,
+                       " columns: a longer one quantizes better"));
+}
 
 // Work done and to do, and the time since it began.
 class Clock {
@@ -158,18 +108,23 @@ class LayerwiseMethod final : public QuantizeMethod {
   Status announce_cost(const QuantizeContext& context, const Calibration& calibration);
   Status run_layers(const QuantizeContext& context, const Calibration& calibration,
                     LayerRunner& runner, HessianCollector& collector);
-  Result<LayerJob> watch_layer(const QuantizeContext& context, int layer, LayerRunner& runner,
-                               HessianCollector& collector, std::span<const float> x);
-  Status write_part(const LayerJob& job, const LayerBytes& bytes, int layer) const;
+  Status quantize_layer(const QuantizeContext& context, int layer, LayerRunner& runner,
+                        HessianCollector& collector, std::span<const float> x);
+  Status watch(const QuantizeContext& context, LayerRunner& runner, HessianCollector& collector,
+               std::span<const float> x);
+  Status write_part(std::span<const LayerTensor> tensors, LayerQuantizer quantizer,
+                    int layer) const;
+  Status note_unreached(const QuantizeContext& context) const;
   Status pass_on(const QuantizeContext& context, LayerRunner& runner, std::span<float> x);
 
   const Registry& registry_;
   LayerwiseOptions options_;
   std::string run_;  // names this run: see kRunKey
   size_t sequence_floats_ = 0;
+  uint64_t hessian_budget_ = 0;  // bytes
   LayerCost cost_;
   std::optional<Clock> clock_;
-  int first_layer_ = 0;  // that this run has to quantize
+  bool announced_ = false;  // how long it takes
   std::vector<gguf::File> parts_;
 };
 
@@ -263,27 +218,28 @@ Status LayerwiseMethod::announce_cost(const QuantizeContext& context,
   const ModelConfig config = LM_TRY(read_config(context.file));
   const std::vector<LayerTensor> tensors = tensors_of(context, 0);
   const std::vector<InputGroup> groups = input_groups(context.file, config, 0);
-  cost_ = layer_cost(tensors, groups, options_.method.method, calibration.n_ctx);
+  const uint64_t n_tokens = calibration.n_tokens(), available = available_memory(),
+                 fixed = layerwise_memory(tensors, {}, n_tokens, config.d_model),
+                 rest = available - std::min(available, fixed);
+  hessian_budget_ =
+      options_.hessian_budget > 0 ? options_.hessian_budget : std::min(available / 4, rest / 2);
+  const GroupBatches batches = group_batches(groups, hessian_budget_);
+  cost_ = layer_cost(tensors, groups, batches.size(), options_.method.method, calibration.n_ctx);
   sequence_floats_ = size_t(calibration.n_ctx) * size_t(config.d_model);
-  const uint64_t bytes = layerwise_memory(tensors, groups, calibration.n_tokens(), config.d_model),
-                 available = available_memory();
+  const uint64_t bytes = layerwise_memory(tensors, batches, n_tokens, config.d_model);
   if (bytes > available) {
     return Error{ErrorCode::out_of_memory,
-                 concat("expected ", bytes >> 20, " MiB of memory for ", calibration.n_tokens(),
+                 concat("expected ", bytes >> 20, " MiB of memory for ", n_tokens,
                         " tokens of calibration, found ", available >> 20, " MiB")};
   }
   if (options_.announce) {
-    options_.announce(concat(name(), ": ", config.layers.size(), " layers, ",
-                             calibration.n_tokens(), " tokens in ", calibration.sequences.size(),
-                             " sequences, ", (bytes >> 20) + 1, " MiB beside the mapped file"));
+    std::string line = concat(name(), ": ", config.layers.size(), " layers, ", n_tokens,
+                              " tokens in ", calibration.sequences.size(), " sequences, ",
+                              (bytes >> 20) + 1, " MiB beside the mapped file");
+    if (batches.size() > 1) line += concat(", experts in ", batches.size(), " batches");
+    options_.announce(line);
   }
-  int64_t widest = 0;
-  for (const InputGroup& group : groups) widest = std::max(widest, group.n_cols);
-  if (calibration.n_tokens() < uint64_t(widest)) {
-    context.notes(concat("the calibration text has ", calibration.n_tokens(),
-                         " tokens for matrices of ", widest,
-                         " columns: a longer one quantizes better"));
-  }
+  note_short_text(context, groups, n_tokens);
   return ok();
 }
 
@@ -320,6 +276,7 @@ Status LayerwiseMethod::run(const QuantizeContext& context, gguf::Writer& writer
   const Status finished = all_layers();
   if (!finished.ok()) fs::remove(options_.work, failed);  // when no layer waits in it
   LM_TRY(finished);
+  LM_TRY(note_unreached(context));
   writer.set_str("quantize.method", name());
   writer.set_u32("quantize.calibration.tokens", uint32_t(calibration.n_tokens()));
   return ok();
@@ -335,7 +292,6 @@ Status LayerwiseMethod::run_layers(const QuantizeContext& context, const Calibra
     parts_.push_back(std::move(*part));
     ++next;
   }
-  first_layer_ = next;
   if (next > 0 && options_.announce)
     options_.announce(concat("going on behind ", next, " finished layers of ", n_layers));
   if (next == n_layers) return ok();
@@ -352,14 +308,7 @@ Status LayerwiseMethod::run_layers(const QuantizeContext& context, const Calibra
                         std::span(x).subspan(i * sequence_floats_, sequence_floats_)));
   }
   for (int layer = 0; layer < n_layers; ++layer) {
-    if (layer >= next) {
-      const LayerJob job = LM_TRY(watch_layer(context, layer, runner, collector, x));
-      const LayerBytes bytes = LM_TRY(quantize_layer(job, options_.method));
-      LM_TRY(write_part(job, bytes, layer));
-      parts_.push_back(LM_TRY(gguf::File::open(part_path(layer))));
-      for (const LayerTensor& tensor : job.tensors) context.file.release(tensor.from->bytes);
-      clock_->add(cost_.quantize);
-    }
+    if (layer >= next) LM_TRY(quantize_layer(context, layer, runner, collector, x));
     if (layer + 1 == n_layers) break;
     LM_TRY(runner.load(layer, parts_[size_t(layer)]));
     LM_TRY(pass_on(context, runner, x));
@@ -367,37 +316,52 @@ Status LayerwiseMethod::run_layers(const QuantizeContext& context, const Calibra
   return ok();
 }
 
-// The layer's Hessians, from the original weights and what the quantized layers before it give.
-Result<LayerJob> LayerwiseMethod::watch_layer(const QuantizeContext& context, int layer,
-                                              LayerRunner& runner, HessianCollector& collector,
-                                              std::span<const float> x) {
-  LayerJob job{.tensors = tensors_of(context, layer),
-               .groups = input_groups(context.file, runner.config(), layer),
-               .hessians = {},
-               .ffn_importance = {},
-               .threads = context.threads};
+// Batch by batch, by what the original weights and the quantized layers before them give.
+Status LayerwiseMethod::quantize_layer(const QuantizeContext& context, int layer,
+                                       LayerRunner& runner, HessianCollector& collector,
+                                       std::span<const float> x) {
+  const std::vector<LayerTensor> tensors = tensors_of(context, layer);
+  const std::vector<InputGroup> groups = input_groups(context.file, runner.config(), layer);
   const bool experts = runner.config().layers[size_t(layer)].ffn.moe.n_experts > 0;
-  LM_TRY(collector.watch(job.groups, experts ? concat("blk.", layer, ".ffn_gate_inp.weight") : ""));
-  LM_TRY(runner.load(layer, context.file));
+  const std::string router = experts ? concat("blk.", layer, ".ffn_gate_inp.weight") : "";
+  std::optional<LayerQuantizer> quantizer;
+  for (const std::span<const InputGroup> batch : group_batches(groups, hessian_budget_)) {
+    LM_TRY(collector.watch(batch, router));
+    // Loaded once: the first batch wants the inputs of all tensors that later ones do.
+    if (!quantizer) LM_TRY(runner.load(layer, context.file));
+    LM_TRY(watch(context, runner, collector, x));
+    std::vector<Hessian> hessians = LM_TRY(collector.finish());
+    if (!quantizer)
+      quantizer = LM_TRY(LayerQuantizer::create(tensors, options_.method, context.threads));
+    LM_TRY(quantizer->add(batch, std::move(hessians), collector.router_mean_squares()));
+  }
+  collector.stop();
+  LM_TRY(write_part(tensors, *std::move(quantizer), layer));
+  parts_.push_back(LM_TRY(gguf::File::open(part_path(layer))));
+  for (const LayerTensor& tensor : tensors) context.file.release(tensor.from->bytes);
+  clock_->add(cost_.quantize);
+  return ok();
+}
+
+// All sequences through the layer, which stays before them.
+Status LayerwiseMethod::watch(const QuantizeContext& context, LayerRunner& runner,
+                              HessianCollector& collector, std::span<const float> x) {
   std::vector<float> sequence(sequence_floats_);
+  const double operations = cost_.sequence + cost_.hessians / double(cost_.n_batches);
   const double before = clock_->seconds();
   for (size_t first = 0; first < x.size(); first += sequence_floats_) {
     if (context.stop && context.stop()) return stopped();
     collector.begin_sequence();
     std::copy_n(x.begin() + std::ptrdiff_t(first), sequence_floats_, sequence.begin());
     LM_TRY(runner.run(sequence));
-    const double operations = cost_.sequence + cost_.hessians;
-    if (first == 0 && layer == first_layer_ && options_.announce) {  // now it is known how fast
+    if (!std::exchange(announced_, true) && options_.announce) {  // now it is known how fast
       options_.announce(concat(
           "about ", duration((clock_->seconds() - before) * clock_->total() / operations), " on ",
           context.threads.size(), context.threads.size() == 1 ? " thread" : " threads"));
     }
     clock_->add(operations);
   }
-  job.hessians = LM_TRY(collector.finish());
-  job.ffn_importance = collector.ffn_importance();
-  collector.stop();
-  return job;
+  return ok();
 }
 
 Status LayerwiseMethod::pass_on(const QuantizeContext& context, LayerRunner& runner,
@@ -410,16 +374,34 @@ Status LayerwiseMethod::pass_on(const QuantizeContext& context, LayerRunner& run
   return ok();
 }
 
-Status LayerwiseMethod::write_part(const LayerJob& job, const LayerBytes& bytes, int layer) const {
+Status LayerwiseMethod::write_part(std::span<const LayerTensor> tensors, LayerQuantizer quantizer,
+                                   int layer) const {
   gguf::Writer writer;
   writer.set_str(kRunKey, run_);
-  for (const LayerTensor& tensor : job.tensors) {
+  writer.set_u32(kUnreachedKey, uint32_t(quantizer.n_unreached_experts()));
+  for (const LayerTensor& tensor : tensors) {
     LM_TRY(writer.add_tensor(tensor.from->name, tensor.type,
                              std::span(tensor.from->dims).first(size_t(tensor.from->n_dims))));
   }
+  const LayerBytes bytes = std::move(quantizer).finish();
   return writer.write(part_path(layer), [&](size_t i, const gguf::Writer::Sink& sink) {
-    return sink(bytes.find(job.tensors[i].from->name)->second);
+    return sink(bytes.find(tensors[i].from->name)->second);
   });
+}
+
+Status LayerwiseMethod::note_unreached(const QuantizeContext& context) const {
+  uint64_t n_experts = 0, n_layers = 0;
+  for (const gguf::File& part : parts_) {
+    const uint32_t n = LM_TRY(part.u32_or(kUnreachedKey, 0));
+    n_experts += n;
+    n_layers += n > 0 ? 1 : 0;
+  }
+  if (n_experts == 0) return ok();
+  context.notes(
+      concat("the calibration text reached ", n_experts, " experts of ", n_layers,
+             n_layers == 1 ? " layer" : " layers",
+             " with no token: they are rounded to nearest, a longer text would reach them"));
+  return ok();
 }
 
 Status LayerwiseMethod::fill(const QuantizeContext& context, size_t index,

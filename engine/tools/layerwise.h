@@ -21,6 +21,8 @@ struct LayerwiseOptions {
   std::string text{};  // calibration
   int n_ctx = 512;     // tokens of a sequence
   int max_sequences = 128;
+  // Bytes for the Hessians of a layer's experts at a time; 0: a quarter of what is free.
+  uint64_t hessian_budget = 0;
   std::filesystem::path work{};  // folder of finished layers; removed when the output is whole
   // What a user should know at once, a sentence: memory and time before it begins. May be empty.
   std::function<void(std::string_view)> announce{};

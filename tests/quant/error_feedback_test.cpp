@@ -179,6 +179,21 @@ TEST_CASE("a Hessian is the mean of outer products, the same for any number of t
   CHECK(worst < 1e-5);
 }
 
+TEST_CASE("a prior counts in a Hessian as rows whose columns are independent") {
+  ThreadPool one(1);
+  constexpr int64_t k = 3;
+  Hessian hessian = hessian_of(std::vector<float>{1, 2, -2, 3, 0, 4}, k, one);  // two
+  const std::vector<float> before(hessian.values().begin(), hessian.values().end());
+  const float prior[k] = {6, 0, 1.5f};
+  hessian.add_prior(prior, 6);  // three times as many
+  for (int64_t i = 0; i < k; ++i) {
+    for (int64_t j = 0; j < k; ++j) {
+      const float expected = 0.25f * before[size_t(i * k + j)] + (i == j ? 0.75f * prior[i] : 0);
+      CHECK(hessian.values()[size_t(i * k + j)] == doctest::Approx(expected));
+    }
+  }
+}
+
 TEST_CASE("Hessians of nothing, and of what is not finite, are refused") {
   ThreadPool pool(1);
   Hessian empty = require_ok(Hessian::create(4));

@@ -1,88 +1,20 @@
 // GPTQ and AWQ layer by layer, on every family: folded scales change nothing, a run that was
 // stopped goes on to the same bytes, and damaged input ends in one sentence.
-#include "engine/tools/layerwise.h"
-
 #include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <limits>
 
-#include "backends/cpu/cpu_backend.h"
 #include "engine/core/file.h"
 #include "engine/tools/group_rounding.h"
-#include "engine/tools/quantize.h"
 #include "gguf/file.h"
-#include "quant/decode.h"
 #include "tests/reference/reference_decoder.h"
-#include "tests/reference/tiny_model.h"
-#include "tests/support/support.h"
+#include "tests/tools/layerwise_rig.h"
 
 namespace fs = std::filesystem;
 
 namespace lm::test {
 namespace {
-
-Registry cpu_only() {
-  Registry registry;
-  registry.add(cpu::registry_entry());
-  return registry;
-}
-
-std::string some_text(int n_words) {
-  Random random(77);
-  std::string text;
-  for (int i = 0; i < n_words; ++i) {
-    for (uint64_t n = 2 + random.below(6); n > 0; --n) text += char('a' + random.below(26));
-    text += ' ';
-  }
-  return text;
-}
-
-struct Setup {
-  TempDir temp;
-  fs::path in = temp.path() / "in.gguf", out = temp.path() / "out.gguf",
-           work = temp.path() / "work";
-  Registry registry = cpu_only();
-  std::string text = some_text(150);
-
-  explicit Setup(const TinyModel& model) { require_ok(write_tiny_model(model).save(in)); }
-
-  LayerwiseOptions method(LayerMethod method) const {
-    return {.method = {.method = method},
-            .text = text,
-            .n_ctx = 32,
-            .max_sequences = 12,
-            .work = work,
-            .announce = {},
-            .progress = {}};
-  }
-  Result<QuantizeReport> run(LayerwiseOptions options, std::string type = "q8_0",
-                             std::function<bool()> stop = {}, int threads = 2) const {
-    return quantize({.in = in,
-                     .out = out,
-                     .recipe = std::move(type),
-                     .keep_head = true,
-                     .allow_requantize = true,
-                     .n_threads = threads,
-                     .method = make_layerwise_method(registry, std::move(options)),
-                     .stop = std::move(stop)});
-  }
-  std::string refusal(LayerwiseOptions options, std::string type = "q8_0") const {
-    const Result<QuantizeReport> result = run(std::move(options), std::move(type));
-    CHECK_FALSE(fs::exists(out));
-    REQUIRE_FALSE(result.ok());
-    CHECK(result.error().message.find('\n') == std::string::npos);
-    return result.error().message;
-  }
-  std::string bytes() const { return require_ok(read_file(out, 1 << 28)); }
-};
-
-std::vector<float> numbers_of(const gguf::TensorInfo& tensor) {
-  std::vector<float> values(tensor.bytes.size() / size_t(dtype_info(tensor.dtype).block_bytes) *
-                            size_t(dtype_info(tensor.dtype).block_elems));
-  decode(tensor.dtype, tensor.bytes.data(), values.data(), int64_t(values.size()));
-  return values;
-}
 
 // Every tensor is near what it was.
 void check_weights(const gguf::File& before, const gguf::File& after) {
@@ -103,7 +35,7 @@ void check_weights(const gguf::File& before, const gguf::File& after) {
 TEST_CASE("layerwise: every family stays the model that it was") {
   for (const TinyModel& tiny : tiny_models()) {
     CAPTURE(tiny.name);
-    const Setup setup(tiny);
+    const LayerwiseRig setup(tiny);
     const gguf::File before = require_ok(gguf::File::open(setup.in));
     const ReferenceDecoder original(before);
     std::vector<TokenId> tokens;
@@ -127,7 +59,7 @@ TEST_CASE("layerwise: every family stays the model that it was") {
         }
       }
       // q8_0; a wrong fold is off by about 1. A router on the brink may send a token elsewhere:
-      // where experts are but rounded, their weights are looked at.
+      // where GPTQ quantized experts, weights are looked at alone.
       if (tiny.n_experts == 0 || method == LayerMethod::awq)
         CHECK(std::sqrt(squares / total) < 0.05);
       if (method == LayerMethod::gptq) check_weights(before, after);
@@ -139,7 +71,7 @@ TEST_CASE("layerwise: a stopped run goes on to the same bytes, on any number of 
   for (const LayerMethod method : {LayerMethod::gptq, LayerMethod::awq}) {
     TinyModel tiny = tiny_model("llama");
     tiny.n_layers = 3;
-    const Setup setup(tiny);
+    const LayerwiseRig setup(tiny);
     require_ok(setup.run(setup.method(method), "i4g32"));
     const std::string whole = setup.bytes();
     require_ok(setup.run(setup.method(method), "i4g32", {}, 3));
@@ -192,7 +124,7 @@ void spoil(const fs::path& path, std::string_view tensor, float value, size_t in
 
 TEST_CASE("layerwise: finished layers of another run are not taken") {
   TinyModel tiny = widened(tiny_model("llama"), DType::f32);
-  const Setup setup(tiny);
+  const LayerwiseRig setup(tiny);
   int left = 12 + 12 + 3;
   REQUIRE_FALSE(
       setup.run(setup.method(LayerMethod::gptq), "q4_0", [&] { return --left < 0; }).ok());
@@ -225,7 +157,7 @@ TEST_CASE("layerwise: finished layers of another run are not taken") {
 }
 
 TEST_CASE("layerwise: damaged calibration and weights end in one sentence") {
-  const Setup setup(widened(tiny_model("llama"), DType::f32));
+  const LayerwiseRig setup(widened(tiny_model("llama"), DType::f32));
   for (const LayerMethod method : {LayerMethod::gptq, LayerMethod::awq}) {
     LayerwiseOptions options = setup.method(method);
     options.text = "";
@@ -245,13 +177,13 @@ TEST_CASE("layerwise: damaged calibration and weights end in one sentence") {
 TEST_CASE("layerwise: activations and weights that are not finite end in one sentence") {
   const float bad[] = {std::numeric_limits<float>::quiet_NaN(), 1e38f};
   for (const float value : bad) {
-    Setup setup(widened(tiny_model("llama"), DType::f32));
+    LayerwiseRig setup(widened(tiny_model("llama"), DType::f32));
     spoil(setup.in, "blk.0.attn_norm.weight", value);  // what enters the first matrices
     const std::string message = setup.refusal(setup.method(LayerMethod::gptq));
     CHECK(message.find("blk.0.attn_q.weight: expected finite activations") != std::string::npos);
   }
   for (const char* type : {"q4_0", "i4g32"}) {  // without a method, and by groups of three bits
-    Setup plain(widened(tiny_model("llama"), DType::f32));
+    LayerwiseRig plain(widened(tiny_model("llama"), DType::f32));
     spoil(plain.in, "blk.1.ffn_down.weight", NAN);
     QuantizeOptions options{.in = plain.in, .out = plain.out, .recipe = type};
     if (type[0] == 'i') options.method = make_group_rounding(3, false);
@@ -260,7 +192,7 @@ TEST_CASE("layerwise: activations and weights that are not finite end in one sen
     CHECK(result.error().message == "blk.1.ffn_down.weight: expected finite weights, found others");
     CHECK_FALSE(fs::exists(plain.out));
   }
-  Setup setup(widened(tiny_model("llama"), DType::f32));
+  LayerwiseRig setup(widened(tiny_model("llama"), DType::f32));
   spoil(setup.in, "blk.1.ffn_down.weight", INFINITY);
   const std::string message = setup.refusal(setup.method(LayerMethod::awq));
   CHECK(message.find("blk.1.ffn_down.weight: expected finite weights") != std::string::npos);

@@ -1,0 +1,69 @@
+#include "engine/tools/hessian_collector.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace lm {
+
+Status HessianCollector::watch(std::span<const InputGroup> groups, const std::string& router) {
+  stop();
+  for (const InputGroup& group : groups) {
+    slots_.push_back({group.watched, group.expert, LM_TRY(Hessian::create(group.n_cols))});
+  }
+  router_ = router;
+  return ok();
+}
+
+void HessianCollector::stop() {
+  slots_.clear();
+  router_.clear();
+  squares_.clear();
+  n_router_rows_ = 0;
+}
+
+void HessianCollector::begin_sequence() {
+  for (Slot& slot : slots_) slot.seen = false;
+}
+
+bool HessianCollector::wants(std::string_view tensor) {
+  return tensor == router_ ||
+         std::ranges::any_of(slots_, [&](const Slot& slot) { return slot.tensor == tensor; });
+}
+
+void HessianCollector::observe(const MatrixInput& input) {
+  if (input.tensor == router_) return add_squares(input);
+  const auto slot = std::ranges::find_if(slots_, [&](const Slot& at) {
+    return at.tensor == input.tensor && (at.expert < 0 || at.expert == input.expert);
+  });
+  // An expert of another batch, or a part of a tensor whose input was seen.
+  if (slot == slots_.end() || std::exchange(slot->seen, true)) return;
+  slot->hessian.add(input.rows, input.n, threads_);
+}
+
+void HessianCollector::add_squares(const MatrixInput& input) {
+  squares_.resize(size_t(input.k), 0.0f);
+  for (size_t i = 0; i < input.rows.size(); ++i)
+    squares_[i % size_t(input.k)] += input.rows[i] * input.rows[i];
+  n_router_rows_ += input.n;
+}
+
+std::vector<float> HessianCollector::router_mean_squares() const {
+  std::vector<float> means = squares_;
+  for (float& mean : means) mean /= float(n_router_rows_);
+  return means;
+}
+
+Result<std::vector<Hessian>> HessianCollector::finish() {
+  std::vector<Hessian> hessians;
+  for (Slot& slot : slots_) {
+    const bool unreached = slot.expert >= 0 && slot.hessian.n_rows() == 0;
+    if (!unreached) {
+      Status status = slot.hessian.finish();
+      if (!status.ok()) return std::move(status).error().within(slot.tensor);
+    }
+    hessians.push_back(std::move(slot.hessian));
+  }
+  return hessians;
+}
+
+}  // namespace lm
