@@ -1,6 +1,7 @@
 // backends/cuda/attention.h — what the kernels of attention share: the call as they see it, and
 // which kernel serves it. Keys are reduced in segments of 256 at absolute positions, each from
 // (-inf, 0, 0), and merged in order (online softmax, arXiv:1805.02867).
+// How fast they are on a device is not measured yet: scripts/device_test.sh --only attention.
 #pragma once
 #include <cstdint>
 

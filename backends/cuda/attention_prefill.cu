@@ -1,5 +1,5 @@
 // Attention of many rows: bound by arithmetic. A block takes a tile of queries (the query heads of
-// a KV head, row by row) and walks over the keys that they see, 64 at a time, through shared
+// a KV head, row by row) and walks over the keys that they see, tile by tile, through shared
 // memory; values arrive while scores are computed, and the next keys while values are added
 // (FlashAttention-2, arXiv:2307.08691). Tiles of keys lie at fixed absolute positions, so that a
 // row's bits depend on its own position alone.
@@ -15,8 +15,11 @@ namespace {
 
 constexpr int kWarps = 4;
 constexpr int kThreads = kWarps * kWarp;
-constexpr int kKeys = 64;  // of a tile
-constexpr int kKeyTiles = kKeys / 8;
+// Keys of a tile: fewer of the largest heads, so that the tiles fit what most devices have.
+template <int kDim>
+constexpr int kKeys = kDim > 128 ? 32 : 64;
+template <int kDim>
+constexpr int kKeyTiles = kKeys<kDim> / 8;
 
 // Rows of halves in shared memory, 16 bytes longer than a head, so that the eight rows of a matrix
 // lie in different banks.
@@ -32,9 +35,10 @@ template <int kDim, int kRowTiles>
 struct SharedTiles {
   static constexpr int kQueries = kWarps * kRowTiles * 16;
   HalfRows<kDim, kQueries> queries;
-  HalfRows<kDim, kKeys> keys, values;
-  KeyRange common;         // keys that every query of the tile sees
-  int32_t rows[2][kKeys];  // of the cache, for this tile of keys and the next; -1: none sees it
+  HalfRows<kDim, kKeys<kDim>> keys, values;
+  KeyRange common;  // keys that every query of the tile sees
+  // Of the cache, for this tile of keys and the next; -1: no query sees it.
+  int32_t rows[2][kKeys<kDim>];
 };
 
 // A tile of queries of one sequence.
@@ -96,10 +100,10 @@ __device__ void load_queries(const AttentionParams& p, const QueryTile& tile, in
 struct F16Rows {
   static constexpr DType kType = DType::f16;
   template <int kDim>
-  __device__ static void load(const KvCacheView& cache, const int32_t (&rows)[kKeys],
-                              HalfRows<kDim, kKeys>& to) {
+  __device__ static void load(const KvCacheView& cache, const int32_t (&rows)[kKeys<kDim>],
+                              HalfRows<kDim, kKeys<kDim>>& to) {
     constexpr int kPieces = kDim / 8;
-    for (int i = int(threadIdx.x); i < kKeys * kPieces; i += kThreads) {
+    for (int i = int(threadIdx.x); i < kKeys<kDim> * kPieces; i += kThreads) {
       const int key = i / kPieces, dim = i % kPieces * 8;
       const int32_t row = rows[key];
       const std::byte* from = cache.data + (int64_t(max(row, 0)) * kDim + dim) * 2;
@@ -111,10 +115,10 @@ struct F16Rows {
 struct Q8Rows {
   static constexpr DType kType = DType::q8_0;
   template <int kDim>
-  __device__ static void load(const KvCacheView& cache, const int32_t (&rows)[kKeys],
-                              HalfRows<kDim, kKeys>& to) {
+  __device__ static void load(const KvCacheView& cache, const int32_t (&rows)[kKeys<kDim>],
+                              HalfRows<kDim, kKeys<kDim>>& to) {
     constexpr int kPieces = kDim / 8;
-    for (int i = int(threadIdx.x); i < kKeys * kPieces; i += kThreads) {
+    for (int i = int(threadIdx.x); i < kKeys<kDim> * kPieces; i += kThreads) {
       const int key = i / kPieces, dim = i % kPieces * 8;
       const int32_t row = rows[key];
       uint4 halves = make_uint4(0, 0, 0, 0);
@@ -135,10 +139,11 @@ struct Q8Rows {
 };
 
 // Where the keys from `first` lie, a thread each: row number, of all blocks, heads and tokens.
+template <int kN>
 __device__ void find_rows(const AttentionParams& p, const QueryTile& tile, int kv_head, int first,
-                          KeyRange keys, int32_t (&rows)[kKeys]) {
+                          KeyRange keys, int32_t (&rows)[kN]) {
   const int key = first + int(threadIdx.x);
-  if (threadIdx.x >= kKeys) return;
+  if (threadIdx.x >= kN) return;
   int32_t row = -1;
   if (key >= keys.begin && key < keys.end) {
     const unsigned block_size = unsigned(p.k.block_size);
@@ -151,7 +156,7 @@ __device__ void find_rows(const AttentionParams& p, const QueryTile& tile, int k
 // scores[r] = the warp's queries times the tile's keys.
 template <int kDim, int kRowTiles>
 __device__ inline void multiply_keys(const SharedTiles<kDim, kRowTiles>& s,
-                                     float (&scores)[kRowTiles][kKeyTiles][4]) {
+                                     float (&scores)[kRowTiles][kKeyTiles<kDim>][4]) {
   const int lane = int(threadIdx.x) % kWarp, warp = int(threadIdx.x) / kWarp;
 #pragma unroll
   for (int step = 0; step < kDim / 16; ++step) {
@@ -162,7 +167,7 @@ __device__ inline void multiply_keys(const SharedTiles<kDim, kRowTiles>& s,
       load_matrix(q[r], s.queries.at(row, step * 16 + lane / 16 * 8));
     }
 #pragma unroll
-    for (int n = 0; n < kKeyTiles; n += 2) {
+    for (int n = 0; n < kKeyTiles<kDim>; n += 2) {
       uint32_t k[4];
       load_matrix(k, s.keys.at(n * 8 + lane / 16 * 8 + lane % 8, step * 16 + lane / 8 % 2 * 8));
 #pragma unroll
@@ -176,11 +181,11 @@ __device__ inline void multiply_keys(const SharedTiles<kDim, kRowTiles>& s,
 
 template <int kDim, int kRowTiles>
 __device__ inline void add_values(const SharedTiles<kDim, kRowTiles>& s,
-                                  const uint32_t (&weights)[kRowTiles][kKeyTiles / 2][4],
+                                  const uint32_t (&weights)[kRowTiles][kKeyTiles<kDim> / 2][4],
                                   SoftmaxState<kDim / 8> (&states)[kRowTiles]) {
   const int lane = int(threadIdx.x) % kWarp;
 #pragma unroll
-  for (int step = 0; step < kKeyTiles / 2; ++step) {
+  for (int step = 0; step < kKeyTiles<kDim> / 2; ++step) {
 #pragma unroll
     for (int n = 0; n < kDim / 8; n += 2) {
       uint32_t v[4];
@@ -223,6 +228,7 @@ __device__ void write_out(const AttentionParams& p, const QueryTile& tile, int k
 template <class Rows, int kDim, int kRowTiles>
 __global__ __launch_bounds__(kThreads, 2) void attention_prefill_kernel(AttentionParams p) {
   using Shared = SharedTiles<kDim, kRowTiles>;
+  constexpr int kN = kKeys<kDim>;
   LM_SHARED(Shared, shared);
   Shared& s = *shared;
   wait_for_previous_kernel();
@@ -238,22 +244,22 @@ __global__ __launch_bounds__(kThreads, 2) void attention_prefill_kernel(Attentio
     s.common = {keys_at(p, keys.end - 1).begin, tile.position(p, tile.first_query) + 1};
   }
   SoftmaxState<kDim / 8> states[kRowTiles];
-  const int begin = keys.begin / kKeys * kKeys;
+  const int begin = keys.begin / kN * kN;
   load_queries(p, tile, kv_head, s);
   find_rows(p, tile, kv_head, begin, keys, s.rows[0]);
   __syncthreads();
   Rows::load(p.k, s.rows[0], s.keys);
   commit_copies();
-  for (int first = begin, now = 0; first < keys.end; first += kKeys, now = 1 - now) {
+  for (int first = begin, now = 0; first < keys.end; first += kN, now = 1 - now) {
     wait_copies<0>();
     __syncthreads();  // the keys are there, and the values before have been added
     Rows::load(p.v, s.rows[now], s.values);
     commit_copies();
-    find_rows(p, tile, kv_head, first + kKeys, keys, s.rows[1 - now]);
-    float scores[kRowTiles][kKeyTiles][4] = {};
+    find_rows(p, tile, kv_head, first + kN, keys, s.rows[1 - now]);
+    float scores[kRowTiles][kKeyTiles<kDim>][4] = {};
     multiply_keys<kDim, kRowTiles>(s, scores);
-    uint32_t weights[kRowTiles][kKeyTiles / 2][4];
-    const bool all_seen = first >= s.common.begin && first + kKeys <= s.common.end;
+    uint32_t weights[kRowTiles][kKeyTiles<kDim> / 2][4];
+    const bool all_seen = first >= s.common.begin && first + kN <= s.common.end;
 #pragma unroll
     for (int r = 0; r < kRowTiles; ++r) {
       scale_scores(p, scores[r]);
@@ -269,7 +275,7 @@ __global__ __launch_bounds__(kThreads, 2) void attention_prefill_kernel(Attentio
     }
     wait_copies<0>();
     __syncthreads();  // the values are there, and the keys have been used
-    if (first + kKeys < keys.end) Rows::load(p.k, s.rows[1 - now], s.keys);
+    if (first + kN < keys.end) Rows::load(p.k, s.rows[1 - now], s.keys);
     commit_copies();
     add_values<kDim, kRowTiles>(s, weights, states);
   }
