@@ -103,6 +103,7 @@ struct F16Rows {
   __device__ static void load(const KvCacheView& cache, const int32_t (&rows)[kKeys<kDim>],
                               HalfRows<kDim, kKeys<kDim>>& to) {
     constexpr int kPieces = kDim / 8;
+#pragma unroll 2  // more addresses at once than that do not fit beside the sums
     for (int i = int(threadIdx.x); i < kKeys<kDim> * kPieces; i += kThreads) {
       const int key = i / kPieces, dim = i % kPieces * 8;
       const int32_t row = rows[key];
