@@ -98,7 +98,7 @@ class InspectCommand final : public Command {
         "--json", json_,
         "one object: file, version, bytes, metadata, tensors (name, type, shape, bytes; the first "
         "dimension varies fastest), types, model, needs, placement (device, parts, memory_bytes, "
-        "weight_bytes, kv_bytes, step_bytes)");
+        "weight_bytes, kv_bytes, step_bytes) or no_placement, the reason");
   }
 
   Result<ExitStatus> run(const Context& context) override {
@@ -107,20 +107,29 @@ class InspectCommand final : public Command {
     path_ = *file_;
     if (draft_) wanted_.draft = *draft_;
     const Inspection found = LM_TRY(inspect(path_, wanted_));
-    if (device_.given() && found.model) plan_ = LM_TRY(plan(context.registry, found));
+    if (device_.given() && found.model) LM_TRY(plan(context.registry, found));
     out_ = &context.out;
     json_ ? write_json(found) : write_text(found);
     return ExitStatus::ok;
   }
 
  private:
-  Result<ModelPlan> plan(const Registry& registry, const Inspection& found) const {
+  // A model that there is no memory for can be looked at all the same.
+  Status plan(const Registry& registry, const Inspection& found) {
     InstanceOptions options;
     device_.apply(options);
     options.n_ctx = wanted_.n_ctx;
     options.kv_dtype = wanted_.kv_dtype;
     const std::vector<DeviceOffer> devices = LM_TRY(offers_of(registry, options.device));
-    return plan_model(found.file, found.model->config, devices, options);
+    Result<ModelPlan> made = plan_model(found.file, found.model->config, devices, options);
+    if (made.ok()) {
+      plan_ = std::move(made).value();
+    } else if (made.error().code == ErrorCode::out_of_memory) {
+      no_plan_ = made.error().message;
+    } else {
+      return std::move(made).error();
+    }
+    return ok();
   }
 
   std::string value_text(const gguf::Value& value) const {
@@ -150,6 +159,7 @@ class InspectCommand final : public Command {
     write(found.model
               ? model_text(*found.model)
               : concat("model     not runnable: ", printable(found.not_runnable, 1000), "\n"));
+    if (!no_plan_.empty()) write(concat("placement none: ", printable(no_plan_, 1000), "\n"));
     if (!plan_) return;
     for (const std::string& line : plan_lines(*plan_)) {
       write(concat("placement ", line, ", for ", plan_->n_ctx, " tokens\n"));
@@ -182,10 +192,14 @@ class InspectCommand final : public Command {
                        {"elements", total.n_elements},
                        {"bytes", total.bytes}});
     }
-    write(concat(
-        "],\n\"types\": ", dump_json(types), ",\n\"model\": ", dump_json(model_json(found)),
-        ",\n\"needs\": ", found.model ? dump_json(needs_json(*found.model)) : "null",
-        plan_ ? concat(",\n\"placement\": ", dump_json(placement_json(*plan_))) : "", "}\n"));
+    write(concat("],\n\"types\": ", dump_json(types),
+                 ",\n\"model\": ", dump_json(model_json(found)),
+                 ",\n\"needs\": ", found.model ? dump_json(needs_json(*found.model)) : "null",
+                 plan_ ? concat(",\n\"placement\": ", dump_json(placement_json(*plan_)))
+                 : no_plan_.empty()
+                     ? std::string()
+                     : concat(",\n\"placement\": [], \"no_placement\": ", dump_json(no_plan_)),
+                 "}\n"));
   }
 
   // Escapes of C1 control characters are optional in JSON: a terminal must not get them raw.
@@ -202,6 +216,7 @@ class InspectCommand final : public Command {
   InspectOptions wanted_;
   DeviceOptions device_;
   std::optional<ModelPlan> plan_;
+  std::string no_plan_;  // why
   bool full_ = false, json_ = false;
   Output* out_ = nullptr;
 };

@@ -60,6 +60,11 @@ TEST_CASE("placement: inspect and -v show the bytes on each device") {
   CHECK(found["placement"][0]["weight_bytes"] == found["needs"]["weight_bytes"]);
   CHECK_FALSE(require_ok(parse_json(run_llm({"inspect", tiny_model_path(), "--json"}).out))
                   .contains("placement"));
+  const Finished large =
+      run_llm({"inspect", tiny_model_path(), "--device", "cpu", "--ctx", "16777216", "--json"});
+  CHECK(large.status == 0);
+  if (const Json none = require_ok(parse_json(large.out)); none.contains("no_placement"))
+    CHECK(none["placement"].empty());
   CHECK(ask({"-v"}).err.find("llm: cpu: the embedding, layers 0-") != std::string::npos);
 }
 
