@@ -1,6 +1,6 @@
 // backends/forwarding_backend.h — a Backend that passes every call on to another: the base of those
 // that watch or change some of them. The fusions are left as the plain calls that they mean, so
-// that whoever overrides a plain call sees all of them.
+// that whoever overrides a plain call sees all of them, in every step: none is recorded.
 #pragma once
 #include <memory>
 #include <string>

@@ -5,7 +5,8 @@
 
 namespace lm {
 
-// Not inline: files for one instruction set export nothing.
+// None is inline: files for one instruction set export nothing.
+
 // IQ4_NL and IQ4_XS.
 constexpr int8_t kIq4Values[16] = {-127, -104, -83, -65, -49, -35, -22, -10,
                                    1,    13,   25,  38,  53,  69,  89,  113};

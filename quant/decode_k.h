@@ -89,9 +89,8 @@ constexpr void decode_eight(const BlockQ8_K& block, int i, float* out) {
 // Digit `n` (the first is 0) of a byte that stores base-3 digits t0 t1 .. as the fraction
 // 0.t0t1.. * 256, rounded up: multiply by 3^n, drop the whole part, and take the next digit.
 constexpr int ternary_digit(uint8_t byte, int n) {
-  int power = 1;
-  for (int i = 0; i < n; ++i) power *= 3;
-  const int fraction = byte * power & 255;
+  constexpr int kPowers[5] = {1, 3, 9, 27, 81};
+  const int fraction = byte * kPowers[n] & 255;
   return fraction * 3 >> 8;
 }
 

@@ -24,7 +24,8 @@ std::string without_separators(std::string_view number) {
     return i < number.size() && number[i] >= '0' && number[i] <= '9';
   };
   std::string digits;
-  for (size_t i = number.starts_with('+') ? 1 : 0; i < number.size(); ++i) {
+  const bool plus = number.starts_with('+') && is_digit(1);
+  for (size_t i = plus ? 1 : 0; i < number.size(); ++i) {
     if (number[i] == '_' && i > 0 && is_digit(i - 1) && is_digit(i + 1)) continue;
     digits += number[i];
   }

@@ -20,12 +20,15 @@ Result<PlaceRule> rule_of(std::string_view word) {
 
 }  // namespace
 
-void DeviceOptions::declare(Options& options) {
+void DeviceOptions::declare(Options& options, bool settings) {
+  const auto setting = [&] {
+    if (settings) options.setting();
+  };
   options.text("--device", "auto|NAME", device,
                "what computes: cpu, or another name that \"llm devices\" lists (default: auto, the "
                "best of them)");
   options.suggest({"cpu"});
-  options.setting();
+  setting();
   options.value(
       "--gpu-layers", "auto|all|N",
       [this](std::string_view word) -> Status {
@@ -37,7 +40,7 @@ void DeviceOptions::declare(Options& options) {
       "how many layers work on the device, counted from the last; the others work on the CPU. One "
       "more than the model has, or all: the embedding and the output too (default: auto, what fits "
       "its memory)");
-  options.setting();
+  setting();
   options.each(
       "--place", "REGEX=NAME",
       [this](std::string_view word) -> Status {
@@ -47,7 +50,7 @@ void DeviceOptions::declare(Options& options) {
       "a layer's attention, feed-forward or experts, the embedding or the output work on the "
       "device NAME when REGEX is found in one of their tensors' names: \"ffn_.*_exps=cpu\" leaves "
       "all experts to the CPU; repeatable, the first that is found counts");
-  options.setting();
+  setting();
 }
 
 void DeviceOptions::apply(InstanceOptions& options) const {
@@ -71,6 +74,9 @@ std::vector<std::string> plan_lines(const ModelPlan& plan) {
 
 void warn_of_placement(const ModelPlan& plan, const InstanceOptions& options) {
   const size_t n_layers = plan.placement.n_layers();
+  for (const std::string& rule : plan.unused_rules) {
+    warn(concat("--place ", printable(rule), ": no tensor of this model is called like that"));
+  }
   if (plan.device == "cpu") {
     if (options.device_layers > 0 || !options.place.empty()) {
       warn("the CPU computes alone: --gpu-layers and --place have nothing to place");

@@ -16,7 +16,8 @@ struct DeviceOptions {
   int device_layers = kLayersThatFit;
   std::vector<PlaceRule> place;
 
-  void declare(Options& options);
+  // settings: may come from the environment and the configuration file too.
+  void declare(Options& options, bool settings);
   void apply(InstanceOptions& options) const;
   bool given() const { return device || device_layers != kLayersThatFit || !place.empty(); }
 };

@@ -42,8 +42,9 @@ class DevicesCommand final : public Command {
                       {"limits", limits_json(limits)}});
       lines += concat(printable(device.name), "\t", printable(device.description), ", ",
                       human_bytes(device.memory_bytes),
-                      usable ? concat(": ", limits_text(limits))
-                             : concat(": not usable, ", printable(device.unavailable)),
+                      !usable ? concat(": not usable, ", printable(device.unavailable))
+                      : limits_text(limits).empty() ? std::string()
+                                                    : concat(": ", limits_text(limits)),
                       "\n");
     }
     context.out.write(json_ ? dump_json(list) + "\n" : lines);

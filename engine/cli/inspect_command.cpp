@@ -91,7 +91,7 @@ class InspectCommand final : public Command {
     declare_kv_type(options, wanted_.kv_dtype);
     options.text("--draft", "MODEL", draft_, "count the memory of this draft model too");
     options.group("What goes where (with any of these, the bytes on each device)");
-    device_.declare(options);
+    device_.declare(options, false);
     options.group("Output");
     options.flag("--full", full_, "arrays and texts whole");
     options.flag(

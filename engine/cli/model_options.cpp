@@ -76,7 +76,7 @@ void ModelOptions::declare(Options& options, Cache cache) {
 }
 
 void ModelOptions::declare_machine(Options& options) {
-  device.declare(options);
+  device.declare(options, true);
   options.integer("-t,--threads", "N", n_threads, 1, kMaxThreads,
                   "threads (default: the physical cores that this process may use)");
   options.setting();
@@ -114,8 +114,9 @@ Result<std::unique_ptr<Instance>> open_instance(const Context& context, Instance
   }
   Error error = std::move(instance).error();
   if (error.code == ErrorCode::out_of_memory) {
-    return with_hint(std::move(error),
-                     "a smaller --ctx, --kv q8_0 or fewer --gpu-layers need less");
+    return with_hint(std::move(error), options.device_layers > 0
+                                           ? "a smaller --ctx, --kv q8_0 or fewer --gpu-layers need less"
+                                           : "a smaller --ctx, or --kv q8_0, needs less");
   }
   return error;
 }

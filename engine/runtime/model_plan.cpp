@@ -134,7 +134,11 @@ Result<ModelPlan> Planner::plan() const {
   if (options_.device_layers != kLayersThatFit) {
     return plan_layers(std::min(size_t(options_.device_layers), everything));
   }
-  const int wanted = options_.n_ctx > 0 ? options_.n_ctx : config_.n_ctx_train;
+  // What the options allow where memory is no limit: a small KV budget moves no layer.
+  MemoryWish unbounded = wish_of(options_, config_, all_);
+  unbounded.weight_bytes = 0;
+  unbounded.memory_bytes = std::numeric_limits<uint64_t>::max();
+  const int wanted = LM_TRY(plan_memory(unbounded)).n_ctx;
   for (size_t n = everything; n > 0; --n) {
     Result<ModelPlan> plan = plan_layers(n);
     if (plan.ok() && plan.value().n_ctx >= std::min(wanted, kLeastContext)) return plan;
@@ -174,10 +178,12 @@ Result<MemoryPlan> Planner::plan_memory_of(const Room& room) const {
     const uint64_t kept = room.plan.step_bytes + spare_bytes(device.memory_bytes);
     wish.memory_bytes -= std::min(kept, wish.memory_bytes);
   }
-  const double all = double(all_.block_bytes) + double(all_.page_bytes);
-  const double here = double(room.needs.block_bytes) + double(room.needs.page_bytes);
+  // Exact: a budget of so many blocks is as many in every room.
+  const uint64_t all = all_.block_bytes + all_.page_bytes;
+  const uint64_t here = room.needs.block_bytes + room.needs.page_bytes;
   if (here < all && options_.kv_budget > 0 && here > 0) {
-    wish.kv_budget = std::max<uint64_t>(1, uint64_t(double(options_.kv_budget) * (here / all)));
+    const uint64_t share = options_.kv_budget / all * here + options_.kv_budget % all * here / all;
+    wish.kv_budget = std::max<uint64_t>(1, share);
   } else if (here == 0) {
     wish.kv_budget = 0;
   }
@@ -204,6 +210,7 @@ Result<ModelPlan> Planner::plan_layers(size_t device_layers) const {
   plan.placement = Placement(config_.layers.size());
   plan.device = devices_.front().name;
   plan.device_layers = device_layers;
+  plan.unused_rules = parts_.unused_rules();
   std::vector<Room> rooms;
   bool has_pages = false;
   for (int number = 0; number < int(devices_.size()); ++number) {

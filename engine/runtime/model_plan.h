@@ -37,6 +37,7 @@ struct ModelPlan {
   int n_ctx = 0, n_blocks = 0, n_pages = 0;  // see MemoryPlan; the same in every room
   int window = 0;                            // tokens that the widest sees; 0: there are none
   StepShape shape;
+  std::vector<std::string> unused_rules;  // expressions that no tensor is called like
 
   bool weights_stay() const;
 };

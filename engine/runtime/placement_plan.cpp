@@ -4,7 +4,7 @@
 #include <utility>
 
 #include "engine/core/text.h"
-#include "engine/text/pattern.h"
+#include "engine/text/name_pattern.h"
 
 namespace lm {
 namespace {
@@ -12,8 +12,9 @@ namespace {
 using Kind = PartId::Kind;
 
 struct CompiledRule {
-  Pattern pattern;
+  NamePattern pattern;
   int room;
+  bool used = false;  // something is called like that
 };
 
 // "cuda" is the first of "cuda:0", "cuda:1".
@@ -26,7 +27,7 @@ Result<CompiledRule> compile(const PlaceRule& rule, std::span<const DeviceOffer>
   std::string known;
   for (size_t i = 0; i < devices.size(); ++i) {
     if (names(rule.device, devices[i].name)) {
-      return CompiledRule{LM_TRY(Pattern::compile(rule.pattern)), int(i)};
+      return CompiledRule{LM_TRY(NamePattern::compile(rule.pattern)), int(i)};
     }
     known += concat(i > 0 ? " or " : "", devices[i].name);
   }
@@ -46,8 +47,10 @@ Result<PlacementPlan> PlacementPlan::make(const gguf::File& file, size_t n_layer
   plan.parts_.resize(order.n_parts());
   std::vector<size_t> decided_by(order.n_parts(), compiled.size());
   const auto apply_rules = [&](size_t part, std::string_view tensor) {
-    for (size_t r = 0; r < decided_by[part]; ++r) {
-      if (compiled[r].pattern.found_in(tensor)) decided_by[part] = r;
+    for (size_t r = 0; r < compiled.size(); ++r) {
+      if (!compiled[r].pattern.occurs_in(tensor)) continue;
+      compiled[r].used = true;
+      decided_by[part] = std::min(decided_by[part], r);
     }
   };
   for (const gguf::TensorInfo& tensor : file.tensors()) {
@@ -63,6 +66,9 @@ Result<PlacementPlan> PlacementPlan::make(const gguf::File& file, size_t n_layer
   if (file.tensor("output.weight") == nullptr && table != nullptr) {
     plan.tied_bytes_ = table->bytes.size();
     apply_rules(order.n_parts() - 1, "output.weight");  // as it would be called
+  }
+  for (size_t r = 0; r < compiled.size(); ++r) {
+    if (!compiled[r].used) plan.unused_rules_.push_back(rules[r].pattern);
   }
   for (size_t i = 0; i < plan.parts_.size(); ++i) {
     if (decided_by[i] < compiled.size()) plan.parts_[i].room = compiled[decided_by[i]].room;

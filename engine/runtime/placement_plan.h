@@ -35,6 +35,8 @@ class PlacementPlan {
   Placement with_device_layers(size_t n) const;
   // What a room holds.
   uint64_t weight_bytes(const Placement& placement, int room) const;
+  // The expressions of rules that no tensor is called like.
+  const std::vector<std::string>& unused_rules() const { return unused_rules_; }
 
  private:
   struct Part {
@@ -48,6 +50,7 @@ class PlacementPlan {
   size_t n_layers_;
   std::vector<DeviceOffer> devices_;
   std::vector<Part> parts_;  // in the order of a Placement
+  std::vector<std::string> unused_rules_;
   uint64_t tied_bytes_ = 0;  // of the embedding, where it is the output matrix too
 };
 

@@ -135,6 +135,7 @@ fs::path LayerwiseMethod::part_path(int layer) const {
 }
 
 Error LayerwiseMethod::stopped() const {
+  if (parts_.empty()) return {ErrorCode::cancelled, "stopped before the first layer was finished"};
   const std::string message =
       concat("stopped; ", parts_.size(), " finished layers are kept in ",
              printable(options_.work.string(), 1000), ", and the same command goes on");

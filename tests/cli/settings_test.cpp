@@ -220,7 +220,7 @@ TEST_CASE("config: keys and values that no option takes are named") {
   check_refused("config = 'other'\n", 1, "--config");
   check_refused("[run]\ntemp = -1\n", 2, "temp: expected a number from 0");
   check_refused("kv = 'q4_0'\n", 1, "expected f32, f16 or q8_0");
-  for (const char* number : {"1_", "1__0", "_1", "1_.5", "+_1", "--1"}) {
+  for (const char* number : {"1_", "1__0", "_1", "1_.5", "+_1", "--1", "+-1", "++1"}) {
     check_refused(std::string("ctx = ") + number + "\n", 1, "expected a value");
   }
   check_refused("temp = [1]\n", 1, "found a list");

@@ -10,7 +10,7 @@
 namespace lm {
 namespace {
 
-TEST_CASE("a step allocates nothing, in prefill and in decode") {
+TEST_CASE("a step and its sampling allocate nothing, in prefill and in decode") {
   struct Case {
     const char* architecture;
     bool split;
@@ -27,12 +27,16 @@ TEST_CASE("a step allocates nothing, in prefill and in decode") {
     BlockTable table(instance->pool());
     REQUIRE(table.grow(120));
     const std::vector<TokenId> tokens(120, 5);
+    std::vector<LogitRow> logits;
+    logits.reserve(1);
+    Sampler sampler(SamplingParams{});
     const auto step = [&](int first, int n) {
       const bool open = table.open_window(first, first + n);
       const StepRow row = {.tokens = std::span(tokens).subspan(size_t(first), size_t(n)),
                            .first_position = first,
                            .table = &table};
-      return open && instance->step(std::span(&row, 1)).ok();
+      return open && instance->compute(std::span(&row, 1), logits).ok() &&
+             sampler.sample(logits[0], std::span(tokens).first(size_t(first))).token >= 0;
     };
     bool fine = step(0, 30) && step(30, 1);
     const long before = test::allocations;

@@ -26,7 +26,7 @@ Answer answer(std::unique_ptr<Instance> instance, uint64_t seed) {
   return test::run(*engine, test::sampled_request(test::random_tokens(seed, 70, 200), 40, seed));
 }
 
-// A tied model, windows, experts, and what comes of permuted columns is in test_model.
+// A tied model, windows and experts; permuted columns are in test_model.
 std::vector<test::TinyModel> models() {
   std::vector<test::TinyModel> found = {test::tiny_model("llama"), test::tiny_model("gemma3"),
                                         test::tiny_model("qwen3moe"), test::tiny_model("gpt-oss")};
