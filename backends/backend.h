@@ -5,7 +5,8 @@
 // changes from step to step (positions, block tables, lengths) is read from device memory through
 // StepView, never passed by value, so that a recorded step can be replayed untouched. Shapes are
 // checked with LM_CHECK. Activations are f32 and row-major. Every output row is a pure function of
-// its own inputs: the same bits alone, in a batch, in prefill or in verification.
+// its own inputs: the same bits alone, in a batch, in prefill or in verification. (A device may
+// keep this for steps of few rows only, where many are multiplied in another way: see its ops.h.)
 #pragma once
 #include <array>
 #include <cstddef>
@@ -82,7 +83,7 @@ struct HeadNorms {
 // Causal softmax(q kᵀ · scale) v over the paged cache, GQA: head h reads KV head h / (H / H_kv).
 // window > 0: a row at position p sees positions (p - window, p]. softcap > 0: s = cap·tanh(s/cap).
 // sinks: one extra logit per head in the softmax's denominator (gpt-oss).
-// Keys are reduced in segments of 256 at absolute positions, merged in order.
+// Keys are reduced in segments at absolute positions, merged in order.
 struct Attention {
   Tensor q;  // f32 {1, n, n_heads, head_dim}
   Tensor k_cache, v_cache;

@@ -18,7 +18,8 @@ struct BackendOptions {
   std::string isa;    // CPU instruction set to force; empty: the best
   // Of several backends that never compute at once: their threads, in place of n_threads own ones.
   std::shared_ptr<ThreadPool> threads{};
-  bool record_steps = true;  // a device that can record a step and replay it may do so
+  bool record_steps = true;     // a device that can record a step and replay it may do so
+  bool overlap_kernels = true;  // a device may begin a kernel before the one in front has ended
   // A device of compute capability 9.0 may use its own matrix products. Not by default: no device
   // has run them yet, and a mistake in their barriers would hang.
   bool wgmma = false;

@@ -2,12 +2,11 @@
 // the step's lengths: a grid of fixed size serves every step.
 //
 // A sequence of up to kMostDecodeRows rows is decoded: the query heads of a KV head for all its
-// rows
-// ("queries": row by row, head by head) are tiles of 16, and its keys are parts at fixed absolute
-// positions. Parts are reduced each from (-inf, 0, 0) and merged in order, so that a row's bits
-// depend on its own position alone. While there is scratch memory, each part of each tile is an
-// item of work and a second kernel merges them; a sequence for which there is none has one item for
-// each tile and KV head, which does the same alone.
+// rows ("queries": row by row, head by head) are tiles of 16, and its keys are parts at fixed
+// absolute positions. Parts are reduced each from (-inf, 0, 0) and merged in order, so that a row's
+// bits depend on its own position alone. While there is scratch memory, each part of each tile is
+// an item of work and a second kernel merges them; a sequence for which there is none has one item
+// for each tile and KV head, which does the same alone.
 #pragma once
 #include "backends/cuda/attention.cuh"
 #include "backends/cuda/reduce.cuh"

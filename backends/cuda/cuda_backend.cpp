@@ -33,7 +33,7 @@ size_t round_up(size_t bytes) {
 class CudaBackend final : public Backend {
  public:
   CudaBackend(DeviceFacts facts, cudaStream_t stream, bool record_steps)
-      : facts_(std::move(facts)), stream_(stream), recorded_(stream, record_steps) {}
+      : facts_(std::move(facts)), stream_(stream), recorded_(stream, record_steps, first_error_) {}
   ~CudaBackend() override { cudaStreamDestroy(stream_); }
 
   std::string_view name() const override { return facts_.name; }
@@ -127,14 +127,13 @@ class CudaBackend final : public Backend {
   ScratchMemory scratch_;
   std::unique_ptr<Buffer> scratch_memory_;
   Staging staging_;
-  RecordedSteps recorded_;
   cudaError_t first_error_ = cudaSuccess;
+  RecordedSteps recorded_;
 };
 
 Status CudaBackend::reserve(const StepLimits& limits) {
   LM_TRY(use_device());
   staging_.release();  // weights are loaded before
-  LM_TRY(prepare_linear(facts_));
   LM_TRY(prepare_gemm(facts_));
   LM_TRY(prepare_attention(facts_));
   const std::array<size_t, size_t(Scratch::count_)> bytes = {
@@ -158,6 +157,7 @@ Status CudaBackend::reserve(const StepLimits& limits) {
 Result<std::unique_ptr<Backend>> open(std::string_view device, const BackendOptions& options) {
   DeviceFacts facts = LM_TRY(open_device(device));
   facts.wgmma = facts.wgmma && options.wgmma;
+  facts.overlaps_kernels = facts.overlaps_kernels && options.overlap_kernels;
   cudaStream_t stream = nullptr;
   LM_TRY(check(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "making a stream"));
   return std::unique_ptr<Backend>(

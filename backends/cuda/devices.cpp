@@ -2,8 +2,11 @@
 
 #include <cuda_runtime.h>
 
+#include <algorithm>
+#include <optional>
 #include <string>
 
+#include "backends/cuda/device_code.h"
 #include "backends/cuda/error.h"
 
 namespace lm::cuda {
@@ -56,7 +59,6 @@ Result<DeviceFacts> read_facts(int index) {
   facts.description = concat(properties.name, ", ", facts.architecture);
   facts.n_multiprocessors = properties.multiProcessorCount;
   facts.max_shared_bytes = int(properties.sharedMemPerBlockOptin);
-  facts.overlaps_kernels = facts.compute_capability >= 90;
   facts.wgmma = facts.compute_capability == 90;
   return facts;
 }
@@ -77,7 +79,12 @@ DeviceInfo describe(int index) {
   size_t free_bytes = 0, total_bytes = 0;
   cudaError_t code = cudaSetDevice(index);
   if (code == cudaSuccess) code = cudaMemGetInfo(&free_bytes, &total_bytes);
-  if (code != cudaSuccess) info.unavailable = cudaGetErrorString(code);
+  if (code != cudaSuccess) {
+    info.unavailable = cudaGetErrorString(code);
+  } else if (code_version() == 0) {
+    info.unavailable =
+        concat("this program was built without code for ", facts.value().architecture);
+  }
   cudaGetLastError();
   info.memory_bytes = free_bytes;
   return info;
@@ -100,13 +107,20 @@ std::vector<DeviceInfo> devices() {
 }
 
 Result<DeviceFacts> open_device(std::string_view name) {
-  for (const DeviceInfo& info : devices()) {
-    if (info.name != name || !info.unavailable.empty()) continue;
-    const int index = std::atoi(info.name.c_str() + info.name.find(':') + 1);
-    LM_TRY(check(cudaSetDevice(index), "choosing the device"));
-    return read_facts(index);
+  const std::string_view number = name.substr(std::min(name.find(':') + 1, name.size()));
+  const std::optional<int64_t> index = parse_int(number);
+  int n = 0;
+  LM_TRY(check(cudaGetDeviceCount(&n), "looking for devices"));
+  if (!index || *index < 0 || *index >= n) {
+    return Error{ErrorCode::device, concat("expected a CUDA device, found ", name)};
   }
-  return Error{ErrorCode::device, concat("expected a usable CUDA device, found ", name)};
+  const DeviceInfo info = describe(int(*index));
+  if (!info.unavailable.empty()) {
+    return Error{ErrorCode::device, concat(name, " can't be used: ", info.unavailable)};
+  }
+  DeviceFacts facts = LM_TRY(read_facts(int(*index)));
+  facts.overlaps_kernels = facts.compute_capability >= 90 && code_version() >= 90;
+  return facts;
 }
 
 }  // namespace lm::cuda

@@ -1,6 +1,8 @@
 // backends/cuda/launch.h — starting a kernel: the one place that knows how.
 // A kernel may start before the one in front of it has finished (programmatic dependent launch,
-// sm_90 and later): it calls wait_for_previous_kernel() before it reads what that one writes.
+// sm_90 and later). Every thread calls wait_for_previous_kernel() before it reads or writes
+// anything but weights, which were finished long before; and in every kernel some thread calls it,
+// so that whoever waits for that kernel has waited for all in front of it.
 #pragma once
 #include <cuda_runtime.h>
 
@@ -16,7 +18,6 @@ struct Grid {
   size_t shared_bytes = 0;
 };
 
-// Every kernel that is launched with `overlaps` begins with wait_for_previous_kernel().
 template <class... Params, class... Args>
 void launch(const Context& context, void (*kernel)(Params...), const Grid& grid, Args... args) {
   if (grid.blocks.x == 0 || grid.blocks.y == 0 || grid.blocks.z == 0) return;

@@ -1,5 +1,5 @@
 // The linear layer. Matrices of planes times few rows: the rows are quantized once, and one launch
-// multiplies all matrices of a type (matvec.cuh). Others read their file's rows (row_linear.cu);
+// multiplies all matrices of a type (matvec.cuh). Others read their file's rows (gemv_rows.cu);
 // more rows go to gemm.cu.
 #include <algorithm>
 #include <array>
@@ -145,10 +145,6 @@ MatvecLauncher matvec_of(DType type, bool wide) {
   }
   LM_CHECK(false);
   return nullptr;
-}
-
-Status prepare_linear(const DeviceFacts&) {
-  return ok();
 }
 
 size_t linear_scratch_bytes(const StepLimits& limits, const DeviceFacts&) {

@@ -31,7 +31,7 @@ struct SortParams {
   int32_t* positions;  // [places]  where a place is in `order`
 };
 
-// One block. Shared: two integers an expert. Work: places · experts / threads, twice.
+// One block. Shared: an integer an expert. Work: places · experts / threads, twice.
 __global__ void __launch_bounds__(kThreads) sort_places(const SortParams p) {
   LM_SHARED(int, counts);
   wait_for_previous_kernel();

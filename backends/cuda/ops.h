@@ -24,7 +24,6 @@ void top_candidates(const Context& context, const TopCandidates& op);
 
 // linear.cu: matrices of planes times up to kMostDecodeRows rows; more rows go to gemm.cu.
 inline constexpr int kMostDecodeRows = 16;
-Status prepare_linear(const DeviceFacts& facts);
 size_t linear_scratch_bytes(const StepLimits& limits, const DeviceFacts& facts);
 void linears(const Context& context, std::span<const Linear> ops);
 void norm_linears(const Context& context, const RmsNorm& norm, std::span<const Linear> ops);

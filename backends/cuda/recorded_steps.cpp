@@ -18,7 +18,10 @@ void RecordedSteps::run(StepKey key, Backend::Body body, void* self) {
   bool seen = false;
   Step& step = find_or_add(key, body, self, seen);
   step.last_use = ++n_runs_;
-  if (seen && step.graph == nullptr) step.graph = record(body, self);
+  if (seen && step.graph == nullptr && !step.refused) {
+    step.graph = record(body, self);
+    step.refused = step.graph == nullptr;
+  }
   if (step.graph == nullptr || cudaGraphLaunch(step.graph, stream_) != cudaSuccess) body(self);
 }
 
@@ -46,6 +49,7 @@ cudaGraphExec_t RecordedSteps::record(Backend::Body body, void* self) {
     cudaGetLastError();
     return nullptr;
   }
+  const cudaError_t before = first_error_;
   body(self);
   cudaGraph_t graph = nullptr;
   cudaGraphExec_t executable = nullptr;
@@ -53,6 +57,7 @@ cudaGraphExec_t RecordedSteps::record(Backend::Body body, void* self) {
   if (!captured || cudaGraphInstantiate(&executable, graph, 0) != cudaSuccess) executable = nullptr;
   if (graph != nullptr) cudaGraphDestroy(graph);
   cudaGetLastError();
+  first_error_ = before;  // a launch that a recording refuses may work by itself
   return executable;
 }
 

@@ -14,7 +14,9 @@ namespace lm::cuda {
 class RecordedSteps {
  public:
   // `enabled` false: every step is enqueued call by call.
-  RecordedSteps(cudaStream_t stream, bool enabled) : stream_(stream), enabled_(enabled) {}
+  // first_error: what launches report; a step that can't be recorded has failed at nothing.
+  RecordedSteps(cudaStream_t stream, bool enabled, cudaError_t& first_error)
+      : stream_(stream), enabled_(enabled), first_error_(first_error) {}
   RecordedSteps(const RecordedSteps&) = delete;
   RecordedSteps& operator=(const RecordedSteps&) = delete;
   ~RecordedSteps() { forget(); }
@@ -29,6 +31,7 @@ class RecordedSteps {
     Backend::Body body;
     void* self;
     cudaGraphExec_t graph = nullptr;
+    bool refused = false;  // it can't be recorded: no second try
     uint64_t last_use = 0;
   };
   Step& find_or_add(StepKey key, Backend::Body body, void* self, bool& seen);
@@ -36,6 +39,7 @@ class RecordedSteps {
 
   cudaStream_t stream_;
   bool enabled_;
+  cudaError_t& first_error_;
   uint64_t n_runs_ = 0;
   std::vector<Step> steps_;
 };

@@ -276,8 +276,7 @@ __global__ void __launch_bounds__(32) repack_kernel(Repack op) {
   using Block = typename Type::Block;
   constexpr PlaneRecord kRecord = plane_record(kType);
   constexpr int kChunks = kRecord.columns / kChunkColumns;
-  wait_for_previous_kernel();
-  allow_next_kernel();
+  wait_for_previous_kernel();  // and lets none begin early: those read planes before they wait
   const int lane = int(threadIdx.x), chunk = int(blockIdx.x);
   const int64_t tile = blockIdx.y, record = chunk / kChunks;
   uint8_t* to = reinterpret_cast<uint8_t*>(op.planes) +

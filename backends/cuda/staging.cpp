@@ -22,9 +22,15 @@ Status Staging::prepare(Backend& backend, size_t bytes) {
   const size_t wanted = std::max(bytes, kSlabBytes);
   if (slab_bytes() >= wanted) return ok();
   release();
+  const Status made = make_slabs(backend, wanted);
+  if (!made.ok()) release();
+  return made;
+}
+
+Status Staging::make_slabs(Backend& backend, size_t bytes) {
   for (Slab& slab : slabs_) {
-    slab.pinned = LM_TRY(PinnedMemory::allocate(wanted));
-    slab.device = LM_TRY(allocate_buffer(backend, wanted, false));
+    slab.pinned = LM_TRY(PinnedMemory::allocate(bytes));
+    slab.device = LM_TRY(allocate_buffer(backend, bytes, false));
     LM_TRY(check(cudaEventCreateWithFlags(&slab.free, cudaEventDisableTiming), "making an event"));
   }
   pool_.emplace(reading_threads());
@@ -57,9 +63,10 @@ Status Staging::sent(const Context& context) {
 
 void Staging::release() {
   for (Slab& slab : slabs_) {
-    if (slab.free == nullptr) continue;
-    cudaEventSynchronize(slab.free);
-    cudaEventDestroy(slab.free);
+    if (slab.free != nullptr) {
+      cudaEventSynchronize(slab.free);
+      cudaEventDestroy(slab.free);
+    }
     slab = Slab();
   }
   pool_.reset();

@@ -1,5 +1,5 @@
 // backends/cuda/staging.h — the way of a file's bytes to the device: through page-locked memory,
-// two slabs in turn, so that reading the file, the bus and the repacking kernel work side by side.
+// two slabs in turn, so that the file is read while the device copies and repacks.
 #pragma once
 #include <cuda_runtime.h>
 
@@ -42,6 +42,8 @@ class Staging {
     std::unique_ptr<Buffer> device;
     cudaEvent_t free = nullptr;
   };
+  Status make_slabs(Backend& backend, size_t bytes);
+
   std::array<Slab, 2> slabs_;
   std::optional<ThreadPool> pool_;
   size_t next_ = 0;

@@ -140,7 +140,7 @@ __global__ void __launch_bounds__(kThreads) top_of_row(Params p) {
   wait_for_previous_kernel();
   allow_next_kernel();
   LM_SHARED(BlockScratch, scratch);
-  uint64_t* const best = reinterpret_cast<uint64_t*>(scratch + 1);  // [2, k]
+  uint64_t* const best = reinterpret_cast<uint64_t*>(scratch + 1);  // [k]
   const int64_t row = blockIdx.x;
   const uint64_t* const candidates = p.keys + row * p.n_segments * p.k;
   const int n = p.n_segments * p.k;

@@ -182,6 +182,10 @@ lists, in place of the fastest
 .B off
 runs every step on an NVIDIA device call by call, in place of recording it
 .TP
+.B LLM_CUDA_OVERLAP
+.B off
+begins no kernel on an NVIDIA device before the one in front of it has ended
+.TP
 .B LLM_CUDA_WGMMA
 .B on
 uses the matrix products that NVIDIA devices of compute capability 9.0 alone have

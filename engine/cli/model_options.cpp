@@ -10,8 +10,8 @@ namespace {
 
 constexpr int kMaxThreads = 1024;
 
-// $LLM_CUDA_GRAPHS, $LLM_CUDA_WGMMA: for who suspects a recorded step, or the products that only
-// some devices have.
+// $LLM_CUDA_GRAPHS, $LLM_CUDA_OVERLAP, $LLM_CUDA_WGMMA: for who suspects recorded steps, kernels
+// that begin early, or the products that only some devices have.
 Result<bool> wanted(const char* name, bool otherwise) {
   const char* variable = std::getenv(name);
   if (variable == nullptr) return otherwise;
@@ -92,6 +92,8 @@ Result<InstanceOptions> ModelOptions::instance_options() const {
   options.backend.n_threads = n_threads;
   if (const char* isa = std::getenv("LLM_CPU")) options.backend.isa = isa;
   options.backend.record_steps = LM_TRY(wanted("LLM_CUDA_GRAPHS", options.backend.record_steps));
+  options.backend.overlap_kernels =
+      LM_TRY(wanted("LLM_CUDA_OVERLAP", options.backend.overlap_kernels));
   options.backend.wgmma = LM_TRY(wanted("LLM_CUDA_WGMMA", options.backend.wgmma));
   return options;
 }
@@ -114,9 +116,10 @@ Result<std::unique_ptr<Instance>> open_instance(const Context& context, Instance
   }
   Error error = std::move(instance).error();
   if (error.code == ErrorCode::out_of_memory) {
-    return with_hint(std::move(error), options.device_layers > 0
-                                           ? "a smaller --ctx, --kv q8_0 or fewer --gpu-layers need less"
-                                           : "a smaller --ctx, or --kv q8_0, needs less");
+    return with_hint(std::move(error),
+                     options.device_layers > 0
+                         ? "a smaller --ctx, --kv q8_0 or fewer --gpu-layers need less"
+                         : "a smaller --ctx, or --kv q8_0, needs less");
   }
   return error;
 }

@@ -213,6 +213,14 @@ const void* address_of(Function* function) {
 }
 }  // namespace simt
 
+struct cudaFuncAttributes {
+  int ptxVersion = 0;  // of the source that runs
+};
+template <class Function>
+cudaError_t cudaFuncGetAttributes(cudaFuncAttributes* attributes, Function*) {
+  attributes->ptxVersion = simt::device_settings().compute_capability;
+  return cudaSuccess;
+}
 template <class Function>
 cudaError_t cudaFuncSetAttribute(Function* function, cudaFuncAttribute attribute, int value) {
   return simt::set_function_attribute(simt::address_of(function), attribute, value);
