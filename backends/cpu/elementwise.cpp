@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "backends/cpu/ops.h"
+#include "backends/op_checks.h"
 #include "engine/core/check.h"
 #include "quant/decode.h"
 
@@ -63,11 +64,8 @@ void rope_angles(const float* inv_freq, int64_t n_freqs, int32_t position, float
 }  // namespace
 
 void rope(const Context& context, const Rope& op, const StepView& step) {
-  const int64_t n = op.q.shape[1], head_dim = op.q.shape[3];
-  const int64_t n_freqs = op.inv_freq.rows() * op.inv_freq.cols();
-  LM_CHECK(op.q.dtype == DType::f32 && op.q.shape[0] == 1 && 2 * n_freqs <= head_dim);
-  LM_CHECK(!op.k || (op.k.dtype == DType::f32 && op.k.shape[1] == n && op.k.shape[3] == head_dim));
-  LM_CHECK(step.positions.cols() * step.positions.rows() >= n);
+  check_shapes(op, step);
+  const int64_t n = op.q.shape[1], n_freqs = op.inv_freq.rows() * op.inv_freq.cols();
   LM_CHECK(2 * n_freqs <= context.workspace.thread_floats);
   const auto rotate = op.neox ? context.kernels.rotate_halves : context.kernels.rotate_pairs;
   context.pool.parallel_for(n, [&](int64_t row, int thread) {

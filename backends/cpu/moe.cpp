@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "backends/cpu/ops.h"
+#include "backends/op_checks.h"
 #include "engine/core/check.h"
 
 namespace lm::cpu {
@@ -46,9 +47,7 @@ void choose_experts(const float* scores, const float* bias, int64_t n, int top_k
 
 void moe_route(const Context& context, const MoeRoute& op) {
   const int64_t n = op.logits.rows(), n_experts = op.logits.cols();
-  LM_CHECK(op.logits.dtype == DType::f32 && op.ids.dtype == DType::i32);
-  LM_CHECK(op.weights.dtype == DType::f32 && op.ids.rows() == n && op.weights.rows() == n);
-  LM_CHECK(op.top_k >= 1 && op.top_k <= n_experts && op.ids.cols() == op.top_k);
+  check_shapes(op);
   LM_CHECK(2 * n_experts <= context.workspace.thread_floats);
   context.pool.parallel_for(n, [&](int64_t row, int thread) {
     float* scores = context.workspace.scratch(thread);
@@ -134,12 +133,8 @@ ExpertInput prepare(const Context& context, Tensor weight, const float* x, int64
 }
 
 void check_moe(const Context& context, const MoeFfn& op) {
+  check_shapes(op);
   const int64_t n_experts = op.gate.shape[1], d_ff = op.gate.shape[2], d_model = op.x.cols();
-  LM_CHECK(op.gate.shape[0] == 1 && op.up.shape == op.gate.shape && op.gate.dtype == op.up.dtype);
-  LM_CHECK(op.down.shape[1] == n_experts && op.down.shape[2] == d_model);
-  LM_CHECK(op.gate.shape[3] == d_model && op.down.shape[3] == d_ff);
-  LM_CHECK(op.x.rows() == op.out.rows() && op.out.cols() == d_model);
-  LM_CHECK(op.ids.rows() == op.x.rows() && op.weights.rows() == op.x.rows());
   const StepLimits& limits = context.workspace.limits;
   LM_CHECK(op.x.rows() <= limits.max_tokens && op.ids.cols() <= limits.top_k);
   LM_CHECK(n_experts <= limits.n_experts && d_ff <= limits.d_ff_expert);

@@ -4,7 +4,7 @@
 #include <limits>
 
 #include "backends/cpu/ops.h"
-#include "engine/core/check.h"
+#include "backends/op_checks.h"
 
 namespace lm::cpu {
 namespace {
@@ -49,11 +49,7 @@ void top_of_row(const float* logits, int64_t n_vocab, int k, int32_t* ids, float
 
 void top_candidates(const Context& context, const TopCandidates& op) {
   const int64_t n = op.logits.rows(), n_vocab = op.logits.cols(), k = op.ids.cols();
-  LM_CHECK(op.logits.dtype == DType::f32 && op.ids.dtype == DType::i32 &&
-           op.values.dtype == DType::f32 && op.totals.dtype == DType::f32);
-  LM_CHECK(op.ids.rows() == n && op.values.rows() == n && op.totals.rows() == n);
-  LM_CHECK(n_vocab > 0 && k > 0 && k <= kMostCandidates && op.values.cols() == k &&
-           op.totals.cols() == 2);
+  check_shapes(op);
   context.pool.parallel_for(n, [&](int64_t row, int) {
     top_of_row(f32_row(op.logits, row), n_vocab, int(k),
                reinterpret_cast<int32_t*>(op.ids.data() + row * op.ids.row_bytes),

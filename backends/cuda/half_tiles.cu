@@ -7,6 +7,7 @@
 #include "backends/cuda/planes.h"
 #include "backends/cuda/planes_tiles.h"
 #include "backends/cuda/ptx.cuh"
+#include "backends/cuda/reduce.cuh"
 
 namespace lm::cuda {
 namespace {
@@ -36,18 +37,6 @@ __device__ inline void load_eight(const float* row, int64_t piece, int64_t k, bo
   for (int j = 0; j < 8; ++j) out[j] = first + j < k ? row[first + j] : 0.0f;
 }
 
-// The largest of all threads' values, in every thread. shared: a float a warp.
-__device__ inline float block_max(float value, float* shared) {
-  for (int bits = 16; bits > 0; bits /= 2) {
-    value = fmaxf(value, __shfl_xor_sync(0xffffffffu, value, bits));
-  }
-  if (threadIdx.x % 32 == 0) shared[threadIdx.x / 32] = value;
-  __syncthreads();
-  value = shared[0];
-  for (int warp = 1; warp < kThreads / 32; ++warp) value = fmaxf(value, shared[warp]);
-  return value;
-}
-
 // 2^e, e in -126 .. 127.
 __device__ inline float power_of_two(int e) {
   return __uint_as_float(uint32_t(e + 127) << 23);
@@ -64,7 +53,7 @@ __global__ void __launch_bounds__(kThreads) activation_tiles(const ActivationPar
     load_eight(x, piece, p.k, p.aligned, eight);
     for (int j = 0; j < 8; ++j) largest = fmaxf(largest, fabsf(eight[j]));
   }
-  largest = block_max(largest, shared);
+  largest = block_max(largest, shared, int(threadIdx.x), kThreads);
   const int exponent = int(__float_as_uint(largest) >> 23) - 127;  // -127: 0 or subnormal
   const int up = exponent < 14 - 126 ? 126 : 14 - exponent;
   const float factor = power_of_two(up);

@@ -12,6 +12,7 @@
 #include "backends/cuda/planes.h"
 #include "backends/cuda/ptx.cuh"
 #include "backends/cuda/quantize.h"
+#include "backends/op_checks.h"
 #include "engine/core/check.h"
 
 namespace lm::cuda {
@@ -273,12 +274,7 @@ void combine_places(const Batch& b) {
 }
 
 void check_moe(const MoeFfn& op) {
-  const int64_t n_experts = op.gate.shape[1], d_ff = op.gate.shape[2], d_model = op.x.cols();
-  LM_CHECK(op.gate.shape[0] == 1 && op.up.shape == op.gate.shape && op.gate.dtype == op.up.dtype);
-  LM_CHECK(op.down.shape[1] == n_experts && op.down.shape[2] == d_model);
-  LM_CHECK(op.gate.shape[3] == d_model && op.down.shape[3] == d_ff);
-  LM_CHECK(op.x.rows() == op.out.rows() && op.out.cols() == d_model);
-  LM_CHECK(op.ids.rows() == op.x.rows() && op.weights.rows() == op.x.rows());
+  check_shapes(op);
   LM_CHECK(op.ids.row_bytes == op.ids.cols() * 4 && op.weights.cols() == op.ids.cols());
 }
 

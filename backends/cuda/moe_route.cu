@@ -3,6 +3,7 @@
 #include "backends/cuda/ops.h"
 #include "backends/cuda/ptx.cuh"
 #include "backends/cuda/reduce.cuh"
+#include "backends/op_checks.h"
 #include "engine/core/check.h"
 
 namespace lm::cuda {
@@ -95,9 +96,7 @@ __global__ void moe_route_kernel(MoeRouteParams p) {
 
 void moe_route(const Context& context, const MoeRoute& op) {
   const int64_t n = op.logits.rows(), n_experts = op.logits.cols();
-  LM_CHECK(op.logits.dtype == DType::f32 && op.ids.dtype == DType::i32);
-  LM_CHECK(op.weights.dtype == DType::f32 && op.ids.rows() == n && op.weights.rows() == n);
-  LM_CHECK(op.top_k >= 1 && op.top_k <= n_experts && op.ids.cols() == op.top_k);
+  check_shapes(op);
   LM_CHECK(n_experts <= kMostExperts);
   const MoeRouteParams params = {.logits = f32(op.logits),
                                  .bias = op.bias ? f32(op.bias) : nullptr,

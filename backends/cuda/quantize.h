@@ -33,9 +33,10 @@ void norm_quantize_rows(const Context& context, const InputRows& in, const Quant
 // How many threads an RMSNorm's row gets: of its length alone, so that its bits don't depend on the
 // kernel or on the other rows.
 constexpr int kNormThreads = 1024;
+constexpr int kMostWarpNormCols = 512;  // a norm of so many numbers is summed by one warp
 constexpr size_t kNormShared = kNormThreads / 32 * sizeof(float);
 constexpr int norm_threads(int64_t cols) {
-  return cols <= 512 ? 32 : cols <= 2048 ? 256 : kNormThreads;
+  return cols <= kMostWarpNormCols ? 32 : cols <= 2048 ? 256 : kNormThreads;
 }
 
 }  // namespace lm::cuda

@@ -10,7 +10,6 @@ namespace lm::cuda {
 
 inline constexpr unsigned kAllLanes = 0xFFFFFFFFu;
 inline constexpr int kWarp = 32;
-inline constexpr int kMostWarpNormCols = 512;  // a norm of so many numbers is summed by one warp
 
 __device__ inline float warp_sum(float x) {
   for (int lanes = kWarp / 2; lanes > 0; lanes /= 2) x += __shfl_xor_sync(kAllLanes, x, lanes);

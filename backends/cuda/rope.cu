@@ -3,6 +3,7 @@
 #include "backends/cuda/ops.h"
 #include "backends/cuda/ptx.cuh"
 #include "backends/cuda/rope.cuh"
+#include "backends/op_checks.h"
 #include "engine/core/check.h"
 
 namespace lm::cuda {
@@ -42,11 +43,8 @@ __global__ void rope_kernel(RopeParams p) {
 }  // namespace
 
 void rope(const Context& context, const Rope& op, const StepView& step) {
-  const int64_t n = op.q.shape[1], head_dim = op.q.shape[3];
-  const int64_t n_freqs = op.inv_freq.rows() * op.inv_freq.cols();
-  LM_CHECK(op.q.dtype == DType::f32 && op.q.shape[0] == 1 && 2 * n_freqs <= head_dim);
-  LM_CHECK(!op.k || (op.k.dtype == DType::f32 && op.k.shape[1] == n && op.k.shape[3] == head_dim));
-  LM_CHECK(step.positions.cols() * step.positions.rows() >= n);
+  check_shapes(op, step);
+  const int64_t n = op.q.shape[1], n_freqs = op.inv_freq.rows() * op.inv_freq.cols();
   const RopeParams params = {.q = f32(op.q),
                              .k = op.k ? f32(op.k) : nullptr,
                              .q_stride = f32_stride(op.q),

@@ -5,6 +5,7 @@
 #include "backends/cuda/launch.h"
 #include "backends/cuda/ops.h"
 #include "backends/cuda/ptx.cuh"
+#include "backends/cuda/quantize.h"
 #include "backends/cuda/reduce.cuh"
 #include "backends/cuda/rope.cuh"
 #include "engine/core/check.h"

@@ -7,6 +7,8 @@
 #include "backends/cuda/launch.h"
 #include "backends/cuda/ops.h"
 #include "backends/cuda/ptx.cuh"
+#include "backends/cuda/reduce.cuh"
+#include "backends/op_checks.h"
 #include "engine/core/check.h"
 
 namespace lm::cuda {
@@ -47,27 +49,6 @@ struct alignas(8) BlockScratch {  // 64-bit keys follow it
   float parts[2][kWarps];
   int n_kept;
 };
-
-// Sums in an order that only the block's shape decides.
-__device__ float block_sum(float x, float* parts) {
-  for (int distance = 16; distance > 0; distance /= 2) x += __shfl_xor_sync(~0u, x, distance);
-  if (threadIdx.x % 32 == 0) parts[threadIdx.x / 32] = x;
-  __syncthreads();
-  float sum = 0;
-  for (int warp = 0; warp < kWarps; ++warp) sum += parts[warp];
-  return sum;
-}
-
-__device__ float block_max(float x, float* parts) {
-  for (int distance = 16; distance > 0; distance /= 2) {
-    x = fmaxf(x, __shfl_xor_sync(~0u, x, distance));
-  }
-  if (threadIdx.x % 32 == 0) parts[threadIdx.x / 32] = x;
-  __syncthreads();
-  float max = parts[0];
-  for (int warp = 1; warp < kWarps; ++warp) max = fmaxf(max, parts[warp]);
-  return max;
-}
 
 // How many keys of the block are at least `least`; `turn` alternates between calls.
 __device__ int block_count(const uint64_t (&keys)[kKeysOfThread], uint64_t least, int turn,
@@ -125,11 +106,11 @@ __global__ void __launch_bounds__(kThreads) top_of_segments(Params p) {
     keys[j] = inside ? uint64_t(key_of(numbers[j])) << p.id_bits | rank : 0;
     max = fmaxf(max, numbers[j]);
   }
-  max = block_max(max, scratch->parts[0]);
+  max = block_max(max, scratch->parts[0], int(threadIdx.x), kThreads);
   float sum = 0;
 #pragma unroll
   for (const float number : numbers) sum += max > -INFINITY ? expf(number - max) : 0;
-  sum = block_sum(sum, scratch->parts[1]);
+  sum = block_sum(sum, scratch->parts[1], int(threadIdx.x), kThreads);
   const int64_t at = row * p.n_segments + segment;
   if (threadIdx.x == 0) p.sums[at] = make_float2(max, sum);
   keep_largest(keys, p.k, 32 + p.id_bits, *scratch, p.keys + at * p.k);
@@ -200,11 +181,8 @@ size_t sampling_scratch_bytes(const StepLimits& limits, const DeviceFacts&) {
 
 void top_candidates(const Context& context, const TopCandidates& op) {
   const int64_t n = op.logits.rows(), n_vocab = op.logits.cols(), k = op.ids.cols();
-  LM_CHECK(op.logits.dtype == DType::f32 && op.ids.dtype == DType::i32 &&
-           op.values.dtype == DType::f32 && op.totals.dtype == DType::f32);
-  LM_CHECK(op.ids.rows() == n && op.values.rows() == n && op.totals.rows() == n);
-  LM_CHECK(n_vocab > 0 && n_vocab <= std::numeric_limits<int32_t>::max());
-  LM_CHECK(k > 0 && k <= kMostCandidates && op.values.cols() == k && op.totals.cols() == 2);
+  check_shapes(op);
+  LM_CHECK(n_vocab <= std::numeric_limits<int32_t>::max());
   int id_bits = 1;
   while (int64_t{1} << id_bits < n_vocab) ++id_bits;
   const int n_segments = segments_of(n_vocab);

@@ -3,15 +3,14 @@
 #include <cmath>
 
 #include "tests/cpu/harness.h"
+#include "tests/cpu/linear_reference.h"
 
 using namespace lm;
 using namespace lm::test;
 
 namespace {
 
-struct Shape {
-  int64_t n, m, k;
-};
+using Shape = LinearShape;
 
 // Types that the kernels multiply as integers: their activations are rounded to 8 bits.
 constexpr DType kIntegerTypes[] = {
@@ -23,42 +22,6 @@ constexpr DType kIntegerTypes[] = {
 bool is_integer_kernel(DType type) {
   return std::find(std::begin(kIntegerTypes), std::end(kIntegerTypes), type) !=
          std::end(kIntegerTypes);
-}
-
-// x as the integer kernels see it: blocks of 32, d = max|x| / 127, rounded half to even.
-std::vector<double> rounded_activations(const std::vector<float>& x) {
-  std::vector<double> rounded(x.size());
-  for (size_t b = 0; b < x.size(); b += 32) {
-    float largest = 0;
-    for (size_t i = 0; i < 32; ++i) largest = std::max(largest, std::abs(x[b + i]));
-    const float d = largest / 127.0f, factor = largest > 0 ? 127.0f / largest : 0.0f;
-    for (size_t i = 0; i < 32; ++i) rounded[b + i] = double(d) * std::nearbyint(x[b + i] * factor);
-  }
-  return rounded;
-}
-
-// out[n][m] = x Wᵀ in double; magnitude = Σ |x| (|w| + largest) with `largest` of the row of W when
-// the kernel splits w into d·scale·q and a minimum, else 0.
-void reference(const std::vector<double>& x, const std::vector<float>& w, Shape s, bool split,
-               std::vector<double>& out, std::vector<double>& magnitude) {
-  out.assign(size_t(s.n * s.m), 0);
-  magnitude.assign(out.size(), 0);
-  for (int64_t j = 0; j < s.m; ++j) {
-    const float* row = w.data() + j * s.k;
-    double largest = 0;
-    for (int64_t i = 0; split && i < s.k; ++i)
-      largest = std::max(largest, std::abs(double(row[i])));
-    for (int64_t c = 0; c < s.n; ++c) {
-      double sum = 0, size = 0;
-      for (int64_t i = 0; i < s.k; ++i) {
-        const double xi = x[size_t(c * s.k + i)];
-        sum += xi * double(row[i]);
-        size += std::abs(xi) * (std::abs(double(row[i])) + largest);
-      }
-      out[size_t(c * s.m + j)] = sum;
-      magnitude[size_t(c * s.m + j)] = size;
-    }
-  }
 }
 
 struct LoadedMatrix {
@@ -92,9 +55,9 @@ void check_linear(Backend& backend, DType type, Shape s, Random& random,
   REQUIRE(added.guards_intact());
 
   const bool integers = is_integer_kernel(type);
-  std::vector<double> expected, magnitude;
-  reference(integers ? rounded_activations(x) : std::vector<double>(x.begin(), x.end()),
-            weight.host.values, s, integers, expected, magnitude);
+  const auto [expected, magnitude] =
+      linear_reference(integers ? rounded_activations(x) : std::vector<double>(x.begin(), x.end()),
+                       weight.host.values, s, integers);
   const std::vector<float> out = plain.floats(), sum = added.floats();
   // An integer step of 32 is an exact int32 dot with at most 6 roundings; others one per product.
   const double roundings = integers ? double(s.k) / 32 * 6 + 4 : double(s.k) + 1;

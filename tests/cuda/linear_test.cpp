@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "tests/cpu/harness.h"
+#include "tests/cpu/linear_reference.h"
 #include "tests/cuda/on_device.h"
 #include "tests/cuda/rig.h"
 
@@ -11,9 +12,7 @@ using namespace lm::test;
 
 namespace {
 
-struct Shape {
-  int64_t n, m, k;
-};
+using Shape = LinearShape;
 
 // Types that are multiplied as integers, with activations rounded to 8 bits.
 constexpr DType kPlaneTypes[] = {DType::q4_0,  DType::q4_1,  DType::q5_0,   DType::q5_1,
@@ -23,45 +22,6 @@ constexpr DType kPlaneTypes[] = {DType::q4_0,  DType::q4_1,  DType::q5_0,   DTyp
 bool in_planes(DType type, WeightUse use) {
   const auto end = std::end(kPlaneTypes);
   return use == WeightUse::matrix && std::find(std::begin(kPlaneTypes), end, type) != end;
-}
-
-// x as the integer kernels see it: groups of 32, d = max|x| / 127, rounded half to even.
-std::vector<double> rounded_activations(const std::vector<float>& x) {
-  std::vector<double> rounded(x.size());
-  for (size_t b = 0; b < x.size(); b += 32) {
-    float largest = 0;
-    for (size_t i = 0; i < 32; ++i) largest = std::max(largest, std::abs(x[b + i]));
-    const float d = largest / 127.0f, factor = largest > 0 ? 127.0f / largest : 0.0f;
-    for (size_t i = 0; i < 32; ++i) rounded[b + i] = double(d) * std::nearbyint(x[b + i] * factor);
-  }
-  return rounded;
-}
-
-struct Expected {
-  std::vector<double> out, magnitude;
-};
-// x Wᵀ in double; magnitude = Σ |x| (|w| + largest) with `largest` of the row of W where the kernel
-// splits w into scale · q and a minimum, else 0.
-Expected reference(const std::vector<double>& x, const std::vector<float>& w, Shape s, bool split) {
-  Expected e{std::vector<double>(size_t(s.n * s.m)), std::vector<double>(size_t(s.n * s.m))};
-  for (int64_t j = 0; j < s.m; ++j) {
-    const float* row = w.data() + j * s.k;
-    double largest = 0;
-    for (int64_t i = 0; split && i < s.k; ++i) {
-      largest = std::max(largest, std::abs(double(row[i])));
-    }
-    for (int64_t c = 0; c < s.n; ++c) {
-      double sum = 0, size = 0;
-      for (int64_t i = 0; i < s.k; ++i) {
-        const double xi = x[size_t(c * s.k + i)];
-        sum += xi * double(row[i]);
-        size += std::abs(xi) * (std::abs(double(row[i])) + largest);
-      }
-      e.out[size_t(c * s.m + j)] = sum;
-      e.magnitude[size_t(c * s.m + j)] = size;
-    }
-  }
-  return e;
 }
 
 std::unique_ptr<Backend> reserved(std::unique_ptr<Backend> backend, int64_t k) {
@@ -88,9 +48,9 @@ void check_linear(Backend& backend, DType type, Shape s, Random& random,
   REQUIRE(added.guards_intact());
 
   const bool integers = in_planes(type, use);
-  const Expected e =
-      reference(integers ? rounded_activations(x) : std::vector<double>(x.begin(), x.end()),
-                host.values, s, integers);
+  const LinearReference e =
+      linear_reference(integers ? rounded_activations(x) : std::vector<double>(x.begin(), x.end()),
+                       host.values, s, integers);
   const std::vector<float> out = plain.floats(), sum = added.floats();
   // A group of 32 is an exact integer dot with at most 6 roundings, and 16 segments are merged;
   // plain numbers round once a product.
