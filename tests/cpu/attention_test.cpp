@@ -1,10 +1,10 @@
 // kv_write and attention over the paged cache, against f64 on the values that the cache holds.
 #include <algorithm>
 #include <cmath>
-#include <numeric>
 
 #include "backends/cpu/kv_layout.h"
 #include "quant/decode.h"
+#include "tests/cpu/attention_case.h"
 #include "tests/cpu/harness.h"
 
 using namespace lm;
@@ -12,178 +12,45 @@ using namespace lm::test;
 
 namespace {
 
-struct Setup {
-  int64_t n_heads = 4, n_kv_heads = 2, head_dim = 32;
-  int block_size = 16;
-  DType kv = DType::f32;
-  float softcap = 0;
-  int window = 0;
-  bool sinks = false;
-};
-
-// Sequences with all their keys and values; the cache is filled through kv_write in one go.
-struct Fixture {
-  Fixture(Backend& room, const Setup& s, std::vector<int> lengths, bool shuffled, uint64_t seed)
-      : backend(room), setup(s), kv_len(std::move(lengths)) {
-    Random random(seed);
-    const int total = std::accumulate(kv_len.begin(), kv_len.end(), 0);
-    q = random_floats(total * s.n_heads * s.head_dim, random);
-    k = random_floats(total * s.n_kv_heads * s.head_dim, random);
-    v = random_floats(total * s.n_kv_heads * s.head_dim, random);
-    sinks = random_floats(s.n_heads, random);
-    for (const int n : kv_len) {
-      first_token.push_back(n_tokens);
-      n_tokens += n;
-      max_blocks = std::max(max_blocks, (n + s.block_size - 1) / s.block_size);
-    }
-    assign_blocks(shuffled, random);
-    const std::array<int64_t, 4> shape = {n_blocks, s.n_kv_heads, s.block_size, s.head_dim};
-    k_cache = std::make_unique<Guarded>(room, shape, s.kv);
-    v_cache = std::make_unique<Guarded>(room, shape, s.kv);
-    write();
-  }
-
-  void assign_blocks(bool shuffled, Random& random) {
-    n_blocks = 3;
-    for (const int n : kv_len) n_blocks += (n + setup.block_size - 1) / setup.block_size;
-    std::vector<int32_t> order(static_cast<size_t>(n_blocks));
-    std::iota(order.begin(), order.end(), 0);
-    if (shuffled) {
-      for (size_t i = order.size() - 1; i > 0; --i) std::swap(order[i], order[random.below(i + 1)]);
-    }
-    size_t next = 0;
-    for (const int n : kv_len) {
-      for (int b = 0; b < max_blocks; ++b)
-        table.push_back(b * setup.block_size < n ? order[next++] : -1);
+// The cached key or value of a token, as the cache rounded it: item by item from its place.
+std::vector<float> cached(const AttentionCase& data, const PagedAttention& paged, bool key,
+                          size_t seq, int position, int64_t head) {
+  const AttentionSetup& s = data.setup;
+  const cpu::KvLayoutOfHead layout{s.kv, s.block_size, s.head_dim};
+  const int64_t block = data.table[seq * size_t(data.max_blocks) + size_t(position / s.block_size)];
+  const int64_t token = position % s.block_size;
+  const std::byte* base = (key ? paged.k_cache() : paged.v_cache()).tensor().data() +
+                          (block * s.n_kv_heads + head) * layout.bytes();
+  const int64_t bytes = layout.value_bytes();  // of a dimension
+  const int64_t together = layout.key_item_bytes() / bytes;
+  std::vector<float> values(static_cast<size_t>(s.head_dim));
+  for (int64_t d = 0; d < s.head_dim; ++d) {
+    const std::byte* p = base + (key ? layout.key(d / together, token) + d % together * bytes
+                                     : layout.value(token) + d * bytes);
+    float& value = values[size_t(d)];
+    if (s.kv == DType::q8_0) {
+      float scale = 0;
+      decode(DType::f16, base + layout.scale(d / 32, token), &scale, 1);
+      value = scale * float(int8_t(*p));
+    } else {
+      decode(s.kv, p, &value, 1);
     }
   }
-
-  void write() {
-    std::vector<int32_t> slots;
-    for (size_t s = 0; s < kv_len.size(); ++s) {
-      for (int p = 0; p < kv_len[s]; ++p) {
-        const int32_t block = table[s * size_t(max_blocks) + size_t(p / setup.block_size)];
-        slots.push_back(block * setup.block_size + p % setup.block_size);
-      }
-    }
-    for (int first = 0; first < n_tokens; first += 500) {
-      const int n = std::min(500, n_tokens - first);
-      const auto part = [&](const std::vector<float>& x) {
-        const int64_t width = setup.n_kv_heads * setup.head_dim;
-        return std::vector<float>(x.begin() + first * width, x.begin() + (first + n) * width);
-      };
-      const Guarded tk(backend, {1, n, setup.n_kv_heads, setup.head_dim}, part(k));
-      const Guarded tv(backend, {1, n, setup.n_kv_heads, setup.head_dim}, part(v));
-      const Guarded ts(backend, {1, 1, 1, n},
-                       std::vector<int32_t>(slots.begin() + first, slots.begin() + first + n));
-      StepView step;
-      step.n_tokens = n;
-      step.block_size = setup.block_size;
-      step.slots = ts;
-      backend.kv_write({.k = tk, .v = tv, .k_cache = *k_cache, .v_cache = *v_cache}, step);
-    }
-    REQUIRE(k_cache->guards_intact());
-    REQUIRE(v_cache->guards_intact());
-  }
-
-  // Rows [kv_len - n, kv_len) of each sequence in one step, followed by `padding` rows.
-  std::vector<float> attend(const std::vector<int>& rows, int padding = 0) {
-    std::vector<float> queries;
-    std::vector<int32_t> positions, q_start = {0};
-    const int64_t width = setup.n_heads * setup.head_dim;
-    for (size_t s = 0; s < rows.size(); ++s) {
-      for (int p = kv_len[s] - rows[s]; p < kv_len[s]; ++p) {
-        positions.push_back(p);
-        const auto from = q.begin() + (first_token[s] + p) * width;
-        queries.insert(queries.end(), from, from + width);
-      }
-      q_start.push_back(int32_t(positions.size()));
-    }
-    positions.resize(positions.size() + size_t(padding), 0);
-    const int64_t n = int64_t(positions.size());
-    queries.resize(size_t(n * width), 1.0f);
-    const int64_t n_seqs = int64_t(rows.size());
-    const Guarded tq(backend, {1, n, setup.n_heads, setup.head_dim}, queries);
-    const Guarded out(backend, {1, n, setup.n_heads, setup.head_dim});
-    const Guarded tp(backend, {1, 1, 1, n}, positions), ts(backend, {1, 1, 1, n_seqs + 1}, q_start);
-    const Guarded tl(backend, {1, 1, 1, n_seqs},
-                     std::vector<int32_t>(kv_len.begin(), kv_len.end()));
-    const Guarded tt(backend, {1, 1, n_seqs, max_blocks}, table);
-    const Guarded sink(backend, {1, 1, 1, setup.n_heads}, sinks);
-    StepView step{.n_tokens = int(n),
-                  .n_seqs = int(n_seqs),
-                  .block_size = setup.block_size,
-                  .token_ids = {},
-                  .positions = tp,
-                  .slots = {},
-                  .q_start = ts,
-                  .kv_len = tl,
-                  .block_table = tt};
-    backend.attention({.q = tq,
-                       .k_cache = *k_cache,
-                       .v_cache = *v_cache,
-                       .out = out,
-                       .scale = scale(),
-                       .softcap = setup.softcap,
-                       .window = setup.window,
-                       .sinks = setup.sinks ? Tensor(sink) : Tensor{}},
-                      step);
-    REQUIRE(out.guards_intact());
-    std::vector<float> result = out.floats();
-    for (size_t i = size_t((n - padding) * width); i < result.size(); ++i) REQUIRE(result[i] == 0);
-    result.resize(size_t((n - padding) * width));
-    return result;
-  }
-
-  float scale() const { return float(1 / std::sqrt(double(setup.head_dim))); }
-
-  // The cached key or value of a token, as the cache rounded it: item by item from its place.
-  std::vector<float> cached(bool key, size_t seq, int position, int64_t head) const {
-    const cpu::KvLayoutOfHead layout{setup.kv, setup.block_size, setup.head_dim};
-    const int64_t block = table[seq * size_t(max_blocks) + size_t(position / setup.block_size)];
-    const int64_t token = position % setup.block_size;
-    const std::byte* base = (key ? *k_cache : *v_cache).tensor().data() +
-                            (block * setup.n_kv_heads + head) * layout.bytes();
-    const int64_t bytes = layout.value_bytes();  // of a dimension
-    const int64_t together = layout.key_item_bytes() / bytes;
-    std::vector<float> values(static_cast<size_t>(setup.head_dim));
-    for (int64_t d = 0; d < setup.head_dim; ++d) {
-      const std::byte* p = base + (key ? layout.key(d / together, token) + d % together * bytes
-                                       : layout.value(token) + d * bytes);
-      float& value = values[size_t(d)];
-      if (setup.kv == DType::q8_0) {
-        float scale = 0;
-        decode(DType::f16, base + layout.scale(d / 32, token), &scale, 1);
-        value = scale * float(int8_t(*p));
-      } else {
-        decode(setup.kv, p, &value, 1);
-      }
-    }
-    return values;
-  }
-
-  Backend& backend;
-  Setup setup;
-  std::vector<int> kv_len, first_token;
-  int n_tokens = 0, max_blocks = 0;
-  int64_t n_blocks = 0;
-  std::vector<int32_t> table;
-  std::vector<float> q, k, v, sinks;
-  std::unique_ptr<Guarded> k_cache, v_cache;
-};
+  return values;
+}
 
 // One head of one row in f64. `bound` is the error that f32 may add: see below.
-std::vector<double> reference(const Fixture& f, size_t seq, int position, int64_t head,
-                              double& bound) {
-  const Setup& s = f.setup;
+std::vector<double> reference(const AttentionCase& data, const PagedAttention& paged, size_t seq,
+                              int position, int64_t head, double& bound) {
+  const AttentionSetup& s = data.setup;
   const int64_t kv_head = head / (s.n_heads / s.n_kv_heads);
   const float* query =
-      f.q.data() + ((f.first_token[seq] + position) * s.n_heads + head) * s.head_dim;
+      data.q.data() + ((data.first_token[seq] + position) * s.n_heads + head) * s.head_dim;
   const int begin = s.window > 0 ? std::max(0, position - s.window + 1) : 0;
   std::vector<double> scores;
   double score_error = 0, largest_value = 0;
   for (int p = begin; p <= position; ++p) {
-    const std::vector<float> key = f.cached(true, seq, p, kv_head);
+    const std::vector<float> key = cached(data, paged, true, seq, p, kv_head);
     double dot = 0, size = 0, key_size = 0, largest_query = 0;
     for (int64_t d = 0; d < s.head_dim; ++d) {
       dot += double(query[d]) * key[size_t(d)];
@@ -191,10 +58,10 @@ std::vector<double> reference(const Fixture& f, size_t seq, int position, int64_
       key_size += std::abs(double(key[size_t(d)]));
       largest_query = std::max(largest_query, std::abs(double(query[d])));
     }
-    dot *= double(f.scale());
+    dot *= double(data.scale());
     double error = double(s.head_dim + 8) * kRounding * size;
     if (s.kv == DType::q8_0) error += largest_query / 65534 * key_size;  // 16-bit queries
-    score_error = std::max(score_error, error * double(f.scale()));
+    score_error = std::max(score_error, error * double(data.scale()));
     if (s.softcap > 0) {
       dot = s.softcap * std::tanh(dot / s.softcap);
       score_error += 4e-7 * s.softcap;
@@ -202,13 +69,13 @@ std::vector<double> reference(const Fixture& f, size_t seq, int position, int64_
     scores.push_back(dot);
   }
   double m = *std::max_element(scores.begin(), scores.end());
-  if (s.sinks) m = std::max(m, double(f.sinks[size_t(head)]));
-  double sum = s.sinks ? std::exp(double(f.sinks[size_t(head)]) - m) : 0;
+  if (s.sinks) m = std::max(m, double(data.sinks[size_t(head)]));
+  double sum = s.sinks ? std::exp(double(data.sinks[size_t(head)]) - m) : 0;
   std::vector<double> out(static_cast<size_t>(s.head_dim), 0);
   for (int p = begin; p <= position; ++p) {
     const double weight = std::exp(scores[size_t(p - begin)] - m);
     sum += weight;
-    const std::vector<float> value = f.cached(false, seq, p, kv_head);
+    const std::vector<float> value = cached(data, paged, false, seq, p, kv_head);
     for (int64_t d = 0; d < s.head_dim; ++d) {
       out[size_t(d)] += weight * value[size_t(d)];
       largest_value = std::max(largest_value, std::abs(double(value[size_t(d)])));
@@ -221,15 +88,16 @@ std::vector<double> reference(const Fixture& f, size_t seq, int position, int64_
   return out;
 }
 
-void check_attention(Fixture& f, const std::vector<int>& rows) {
-  const std::vector<float> got = f.attend(rows, 2);
-  const Setup& s = f.setup;
+void check_attention(Backend& backend, const AttentionCase& data, const std::vector<int>& rows) {
+  PagedAttention paged(backend, data);
+  const std::vector<float> got = paged.attend(rows, 2);
+  const AttentionSetup& s = data.setup;
   size_t at = 0;
   for (size_t seq = 0; seq < rows.size(); ++seq) {
-    for (int p = f.kv_len[seq] - rows[seq]; p < f.kv_len[seq]; ++p) {
+    for (int p = data.kv_len[seq] - rows[seq]; p < data.kv_len[seq]; ++p) {
       for (int64_t head = 0; head < s.n_heads; ++head) {
         double bound = 0;
-        for (const double expected : reference(f, seq, p, head, bound)) {
+        for (const double expected : reference(data, paged, seq, p, head, bound)) {
           REQUIRE(std::abs(got[at++] - expected) <= bound);
         }
       }
@@ -237,26 +105,26 @@ void check_attention(Fixture& f, const std::vector<int>& rows) {
   }
 }
 
-std::vector<Setup> setups() {
+std::vector<AttentionSetup> setups() {
   return {
-      {},
-      {.n_heads = 3, .n_kv_heads = 1, .head_dim = 6, .block_size = 5},
-      {.n_heads = 8, .n_kv_heads = 2, .head_dim = 64, .kv = DType::f16},
-      {.head_dim = 34, .kv = DType::f16},
-      {.head_dim = 64, .kv = DType::q8_0},
-      {.softcap = 5},
-      {.kv = DType::f16, .window = 37},
-      {.head_dim = 80, .softcap = 0, .window = 300, .sinks = true},
+      {.head_dim = 32, .kv = DType::f32},
+      {.n_heads = 3, .n_kv_heads = 1, .head_dim = 6, .block_size = 5, .kv = DType::f32},
+      {.n_heads = 8},
+      {.head_dim = 34},
+      {.kv = DType::q8_0},
+      {.head_dim = 32, .kv = DType::f32, .softcap = 5},
+      {.head_dim = 32, .window = 37},
+      {.head_dim = 80, .kv = DType::f32, .window = 300, .sinks = true},
   };
 }
 
 // Few KV heads, so that the segments of one sequence go to several threads.
-std::vector<Setup> chunk_setups() {
+std::vector<AttentionSetup> chunk_setups() {
   return {
-      {.n_heads = 5, .n_kv_heads = 1, .head_dim = 64, .block_size = 32, .kv = DType::f16},
+      {.n_heads = 5, .n_kv_heads = 1, .block_size = 32},
       {.n_heads = 4, .n_kv_heads = 2, .head_dim = 96, .block_size = 32, .kv = DType::q8_0},
-      {.n_heads = 2, .n_kv_heads = 2, .head_dim = 80, .block_size = 16, .window = 700},
-      {.n_heads = 3, .n_kv_heads = 1, .head_dim = 64, .block_size = 24, .kv = DType::q8_0},
+      {.n_heads = 2, .head_dim = 80, .kv = DType::f32, .window = 700},
+      {.n_heads = 3, .n_kv_heads = 1, .block_size = 24, .kv = DType::q8_0},
   };
 }
 
@@ -274,10 +142,9 @@ std::unique_ptr<Backend> open_wide(std::string_view isa, int n_threads) {
 TEST_CASE("attention: caches, groups, windows, sinks and caps, against f64") {
   for_each_isa([&](std::string_view isa) {
     const auto backend = open_cpu(isa, 2);
-    for (const Setup& s : setups()) {
+    for (const AttentionSetup& s : setups()) {
       INFO("head_dim ", s.head_dim, " kv ", std::string(dtype_name(s.kv)), " window ", s.window);
-      Fixture f(*backend, s, {1, 600, 40, 257}, true, 31);
-      check_attention(f, {1, 3, 40, 1});
+      check_attention(*backend, AttentionCase(s, {1, 600, 40, 257}, 31), {1, 3, 40, 1});
     }
   });
 }
@@ -290,14 +157,13 @@ TEST_CASE("attention: every group and head size, against f64") {
     const auto backend = open_wide(isa, 3);
     for (int64_t group = 1; group <= 9; ++group) {
       for (size_t type = 0; type < 3; ++type) {
-        Setup s{.n_heads = group, .n_kv_heads = 1, .block_size = 32, .kv = types[type]};
+        AttentionSetup s{.n_heads = group, .n_kv_heads = 1, .block_size = 32, .kv = types[type]};
         s.head_dim = head_dims[size_t(group + 2 * int64_t(type)) % 5];
         if (s.kv == DType::q8_0 && s.head_dim == 80) s.head_dim = 160;
         s.window = group % 3 == 0 ? 100 : 0;
         s.sinks = group % 2 == 0;
         INFO("group ", group, " head_dim ", s.head_dim, " kv ", std::string(dtype_name(s.kv)));
-        Fixture f(*backend, s, {290, 17}, true, 35);
-        check_attention(f, {2, 17});
+        check_attention(*backend, AttentionCase(s, {290, 17}, 35), {2, 17});
       }
     }
   });
@@ -306,14 +172,15 @@ TEST_CASE("attention: every group and head size, against f64") {
 // A prompt in one step, in chunks and token by token; one sequence over several threads.
 TEST_CASE("attention: any cut into chunks and any threads give the same bits") {
   for_each_isa([&](std::string_view isa) {
-    for (const Setup& s : chunk_setups()) {
+    for (const AttentionSetup& s : chunk_setups()) {
       INFO("head_dim ", s.head_dim, " kv ", std::string(dtype_name(s.kv)), " window ", s.window);
       const int length = 1300, from = 1210;  // across the end of a segment of keys
+      const AttentionCase data(s, {length}, 36);
       std::vector<float> whole;
       for (const int threads : {1, 2, 4}) {
         const auto backend = open_wide(isa, threads);
-        Fixture f(*backend, s, {length}, true, 36);
-        const std::vector<float> all = f.attend({length - from});
+        PagedAttention paged(*backend, data);
+        const std::vector<float> all = paged.attend({length - from});
         if (whole.empty()) whole = all;
         REQUIRE(same_bits(all, whole));
         for (const int chunk : {1, 9, 50}) {
@@ -321,11 +188,10 @@ TEST_CASE("attention: any cut into chunks and any threads give the same bits") {
           for (int first = from; first < length; first += chunk) {
             // Single rows are many: a few of them.
             if (chunk == 1 && first > from + 3) break;
-            f.kv_len = {std::min(first + chunk, length)};
-            const std::vector<float> part = f.attend({f.kv_len[0] - first});
+            const int end = std::min(first + chunk, length);
+            const std::vector<float> part = paged.attend({end - first}, std::vector<int>{end});
             parts.insert(parts.end(), part.begin(), part.end());
           }
-          f.kv_len = {length};
           REQUIRE(std::memcmp(parts.data(), whole.data(), parts.size() * 4) == 0);
         }
       }
@@ -339,16 +205,17 @@ TEST_CASE("attention: rows do not meet keys that they do not see") {
     for (const DType type : {DType::f32, DType::f16, DType::q8_0}) {
       INFO("kv ", std::string(dtype_name(type)));
       const auto backend = open_cpu(isa, 2);
-      const Setup s{.head_dim = 64, .kv = type, .window = 200};
-      Fixture good(*backend, s, {300}, true, 37), bad(*backend, s, {300}, true, 37);
+      const AttentionSetup s{.kv = type, .window = 200};
+      const AttentionCase good(s, {300}, 37);
+      AttentionCase bad = good;
       const size_t width = size_t(s.n_kv_heads * s.head_dim);
       // Token 299 is later than the rows before it; token 60 lies before the last rows' windows.
       for (const size_t token : {size_t(299), size_t(60)}) {
         std::fill_n(bad.k.begin() + std::ptrdiff_t(token * width), width, NAN);
         std::fill_n(bad.v.begin() + std::ptrdiff_t(token * width), width, NAN);
       }
-      bad.write();
-      const std::vector<float> expected = good.attend({50}), got = bad.attend({50});
+      const std::vector<float> expected = PagedAttention(*backend, good).attend({50}),
+                               got = PagedAttention(*backend, bad).attend({50});
       const size_t row = size_t(s.n_heads * s.head_dim);
       // Rows at 250..259 see token 60, the row at 299 itself.
       REQUIRE(std::isnan(got[0]));
@@ -360,15 +227,17 @@ TEST_CASE("attention: rows do not meet keys that they do not see") {
 
 TEST_CASE("attention: paged is contiguous, a batch is its rows, for any threads: bit for bit") {
   for_each_isa([&](std::string_view isa) {
-    for (const Setup& s : setups()) {
+    for (const AttentionSetup& s : setups()) {
       INFO("head_dim ", s.head_dim, " kv ", std::string(dtype_name(s.kv)), " window ", s.window);
       std::vector<float> first;
       for (const int threads : {1, 2, 5}) {
         const auto backend = open_cpu(isa, threads);
-        Fixture paged(*backend, s, {270, 33}, true, 32);
-        Setup whole = s;
+        const AttentionCase data(s, {270, 33}, 32);
+        PagedAttention paged(*backend, data);
+        AttentionSetup whole = s;
         whole.block_size = 512;  // each sequence in one block
-        Fixture contiguous(*backend, whole, {270, 33}, false, 32);
+        const AttentionCase in_one_block(whole, {270, 33}, 32, false);
+        PagedAttention contiguous(*backend, in_one_block);
         const std::vector<float> all = paged.attend({19, 33});
         REQUIRE(same_bits(all, contiguous.attend({19, 33})));
         if (first.empty()) first = all;
@@ -388,10 +257,11 @@ TEST_CASE("attention: paged is contiguous, a batch is its rows, for any threads:
 TEST_CASE("attention: blocks that a window has freed are not touched") {
   for_each_isa([&](std::string_view isa) {
     const auto backend = open_cpu(isa, 2);
-    Fixture f(*backend, {.window = 20}, {400}, true, 33);
-    const std::vector<float> before = f.attend({2});
-    for (int b = 0; b < (399 - 20) / f.setup.block_size; ++b) f.table[size_t(b)] = -1;
-    REQUIRE(same_bits(before, f.attend({2})));
+    AttentionCase data({.window = 20}, {400}, 33);
+    PagedAttention paged(*backend, data);
+    const std::vector<float> before = paged.attend({2});
+    for (int b = 0; b < (399 - 20) / data.setup.block_size; ++b) data.table[size_t(b)] = -1;
+    REQUIRE(same_bits(before, paged.attend({2})));
   });
 }
 

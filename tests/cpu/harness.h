@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "backends/cpu/cpu_backend.h"
+#include "tests/cpu/guarded.h"
 #include "tests/support/support.h"
 
 namespace lm::test {
@@ -29,28 +30,6 @@ void for_each_isa(const Body& body) {
     body(isa);
   }
 }
-
-// A tensor in a backend's room with guard zones before, after and between its rows.
-class Guarded {
- public:
-  Guarded(Backend& backend, std::array<int64_t, 4> shape, DType dtype = DType::f32);
-  Guarded(Backend& backend, std::array<int64_t, 4> shape, const std::vector<float>& values);
-  Guarded(Backend& backend, std::array<int64_t, 4> shape, const std::vector<int32_t>& values);
-
-  operator Tensor() const { return tensor_; }  // NOLINT(google-explicit-constructor)
-  Tensor tensor() const { return tensor_; }
-  std::vector<float> floats() const;
-  std::vector<int32_t> ints() const;
-  bool guards_intact() const;
-
- private:
-  Tensor whole() const;                  // with its guards
-  std::vector<std::byte> bytes() const;  // of whole()
-
-  std::unique_ptr<Buffer> buffer_;
-  Tensor tensor_;
-  size_t row_bytes_ = 0;
-};
 
 // A random weight of any type: encoded normal numbers, or random bytes whose numbers are <= 4
 // (integers: <= 255).

@@ -2,151 +2,15 @@
 // bounds: tests/cpu), and with itself: in other company, cut otherwise, on other blocks.
 #include <algorithm>
 #include <cmath>
-#include <numeric>
 
+#include "tests/cpu/attention_case.h"
 #include "tests/cpu/harness.h"
-#include "tests/cuda/on_device.h"
 #include "tests/cuda/rig.h"
 
 using namespace lm;
 using namespace lm::test;
 
 namespace {
-
-struct Setup {
-  int64_t n_heads = 4, n_kv_heads = 2, head_dim = 64;
-  int block_size = 16;
-  DType kv = DType::f16;
-  float softcap = 0;
-  int window = 0;
-  bool sinks = false;
-  float query_scale = 1;
-};
-
-std::string name_of(const Setup& s) {
-  return std::string(dtype_name(s.kv)) + " head_dim " + std::to_string(s.head_dim) + " heads " +
-         std::to_string(s.n_heads) + "/" + std::to_string(s.n_kv_heads) + " window " +
-         std::to_string(s.window) + " block " + std::to_string(s.block_size);
-}
-
-// Sequences with all their queries, keys and values.
-struct Data {
-  Data(const Setup& s, std::vector<int> lengths, uint64_t seed) : setup(s), kv_len(lengths) {
-    Random random(seed);
-    for (const int n : lengths) {
-      first_token.push_back(n_tokens);
-      n_tokens += n;
-      max_blocks = std::max(max_blocks, (n + s.block_size - 1) / s.block_size + 1);
-      n_blocks += (n + s.block_size - 1) / s.block_size;
-    }
-    q = random_floats(n_tokens * s.n_heads * s.head_dim, random, s.query_scale);
-    k = random_floats(n_tokens * s.n_kv_heads * s.head_dim, random);
-    v = random_floats(n_tokens * s.n_kv_heads * s.head_dim, random);
-    sinks = random_floats(s.n_heads, random);
-    n_blocks += 2;
-    std::vector<int32_t> order(static_cast<size_t>(n_blocks));
-    std::iota(order.begin(), order.end(), 0);
-    for (size_t i = order.size() - 1; i > 0; --i) std::swap(order[i], order[random.below(i + 1)]);
-    size_t next = 0;
-    for (const int n : lengths) {
-      for (int b = 0; b < max_blocks; ++b)
-        table.push_back(b * s.block_size < n ? order[next++] : -1);
-    }
-  }
-  float scale() const { return float(1 / std::sqrt(double(setup.head_dim))); }
-
-  Setup setup;
-  std::vector<int> kv_len, first_token;
-  int n_tokens = 0, max_blocks = 0, n_blocks = 0;
-  std::vector<int32_t> table;
-  std::vector<float> q, k, v, sinks;
-};
-
-// The same data in the caches of one backend.
-class Paged {
- public:
-  Paged(Backend& backend, const Data& data) : backend_(backend), data_(data) {
-    const Setup& s = data.setup;
-    const std::array<int64_t, 4> shape = {data.n_blocks, s.n_kv_heads, s.block_size, s.head_dim};
-    k_ = std::make_unique<OnDevice>(backend, shape, s.kv);
-    v_ = std::make_unique<OnDevice>(backend, shape, s.kv);
-    std::vector<int32_t> slots;
-    for (size_t seq = 0; seq < data.kv_len.size(); ++seq) {
-      for (int p = 0; p < data.kv_len[seq]; ++p) {
-        const int32_t block = data.table[seq * size_t(data.max_blocks) + size_t(p / s.block_size)];
-        slots.push_back(block * s.block_size + p % s.block_size);
-      }
-    }
-    const int64_t n = data.n_tokens;
-    const OnDevice k(backend, {1, n, s.n_kv_heads, s.head_dim}, data.k),
-        v(backend, {1, n, s.n_kv_heads, s.head_dim}, data.v), ts(backend, {1, 1, 1, n}, slots);
-    StepView step;
-    step.n_tokens = int(n);
-    step.block_size = s.block_size;
-    step.slots = ts;
-    backend.kv_write({.k = k, .v = v, .k_cache = *k_, .v_cache = *v_}, step);
-  }
-
-  // Rows [kv_len - n, kv_len) of each sequence in one step, followed by `padding` rows, which
-  // become zeros.
-  std::vector<float> attend(const std::vector<int>& rows, const std::vector<int>& kv_len,
-                            int padding = 0) {
-    const Setup& s = data_.setup;
-    std::vector<float> queries;
-    std::vector<int32_t> positions, q_start = {0};
-    const int64_t width = s.n_heads * s.head_dim;
-    for (size_t seq = 0; seq < rows.size(); ++seq) {
-      for (int p = kv_len[seq] - rows[seq]; p < kv_len[seq]; ++p) {
-        positions.push_back(p);
-        const auto from = data_.q.begin() + (data_.first_token[seq] + p) * width;
-        queries.insert(queries.end(), from, from + width);
-      }
-      q_start.push_back(int32_t(positions.size()));
-    }
-    positions.resize(positions.size() + size_t(padding), 0);
-    const int64_t n = int64_t(positions.size()), n_seqs = int64_t(rows.size());
-    queries.resize(size_t(n * width), 1.0f);
-    const OnDevice tq(backend_, {1, n, s.n_heads, s.head_dim}, queries);
-    OnDevice out(backend_, {1, n, s.n_heads, s.head_dim});
-    const OnDevice tp(backend_, {1, 1, 1, n}, positions),
-        ts(backend_, {1, 1, 1, n_seqs + 1}, q_start);
-    const OnDevice tl(backend_, {1, 1, 1, n_seqs},
-                      std::vector<int32_t>(kv_len.begin(), kv_len.end()));
-    const OnDevice tt(backend_, {1, 1, n_seqs, data_.max_blocks}, data_.table);
-    const OnDevice sink(backend_, {1, 1, 1, s.n_heads}, data_.sinks);
-    const StepView step{.n_tokens = int(n),
-                        .n_seqs = int(n_seqs),
-                        .block_size = s.block_size,
-                        .token_ids = {},
-                        .positions = tp,
-                        .slots = {},
-                        .q_start = ts,
-                        .kv_len = tl,
-                        .block_table = tt};
-    backend_.attention({.q = tq,
-                        .k_cache = *k_,
-                        .v_cache = *v_,
-                        .out = out,
-                        .scale = data_.scale(),
-                        .softcap = s.softcap,
-                        .window = s.window,
-                        .sinks = s.sinks ? Tensor(sink) : Tensor{}},
-                       step);
-    REQUIRE(out.guards_intact());
-    std::vector<float> result = out.floats();
-    for (size_t i = size_t((n - padding) * width); i < result.size(); ++i) REQUIRE(result[i] == 0);
-    result.resize(size_t((n - padding) * width));
-    return result;
-  }
-  std::vector<float> attend(const std::vector<int>& rows, int padding = 0) {
-    return attend(rows, data_.kv_len, padding);
-  }
-
- private:
-  Backend& backend_;
-  const Data& data_;
-  std::unique_ptr<OnDevice> k_, v_;
-};
 
 double largest(const std::vector<float>& x) {
   double m = 0;
@@ -158,8 +22,9 @@ double largest(const std::vector<float>& x) {
 // products of a query and a key; rounding queries to halves (2^-11) and, on the CPU, to 16-bit
 // integers, changes it by that much of Σ|q k|. A change of all scores by e changes each weight by
 // at most 2e relatively; weights as halves add 2^-11 each; the sums of f32 round n times.
-double bound_of(const Data& d, size_t seq, int position, int64_t head, double largest_value) {
-  const Setup& s = d.setup;
+double bound_of(const AttentionCase& d, size_t seq, int position, int64_t head,
+                double largest_value) {
+  const AttentionSetup& s = d.setup;
   const int64_t kv_head = head / (s.n_heads / s.n_kv_heads);
   const float* query =
       d.q.data() + ((d.first_token[seq] + position) * s.n_heads + head) * s.head_dim;
@@ -188,10 +53,10 @@ StepLimits wide_limits() {
   return limits;
 }
 
-void check_like_cpu(Backend& cuda, const Data& data, const std::vector<int>& rows) {
+void check_like_cpu(Backend& cuda, const AttentionCase& data, const std::vector<int>& rows) {
   const auto cpu = open_cpu("scalar", 1);
   require_ok(cpu->reserve(wide_limits()));
-  Paged reference(*cpu, data), paged(cuda, data);
+  PagedAttention reference(*cpu, data), paged(cuda, data);
   const std::vector<float> expected = reference.attend(rows, 2);
   const double largest_value = largest(data.v);
   for_each_schedule([&] {
@@ -222,7 +87,7 @@ std::unique_ptr<Backend> ready(std::unique_ptr<Backend> backend) {
 
 TEST_CASE("cuda attention: caches, groups, windows, sinks and caps, like the CPU's") {
   LM_READY_CUDA(cuda);
-  const Setup setups[] = {
+  const AttentionSetup setups[] = {
       {.kv = DType::f32},
       {.n_heads = 3, .n_kv_heads = 1, .head_dim = 6, .block_size = 5, .kv = DType::f32},
       {.head_dim = 34},
@@ -233,9 +98,9 @@ TEST_CASE("cuda attention: caches, groups, windows, sinks and caps, like the CPU
       {.head_dim = 80, .window = 270, .sinks = true},
       {.n_heads = 3, .n_kv_heads = 1, .block_size = 24, .kv = DType::q8_0, .sinks = true},
   };
-  for (const Setup& s : setups) {
+  for (const AttentionSetup& s : setups) {
     INFO(name_of(s));
-    check_like_cpu(*cuda, Data(s, {1, 530, 20, 257}, 131), {1, 3, 0, 1});
+    check_like_cpu(*cuda, AttentionCase(s, {1, 530, 20, 257}, 131), {1, 3, 0, 1});
   }
 }
 
@@ -246,27 +111,27 @@ TEST_CASE("cuda attention: every group and head size, like the CPU's") {
   const DType types[] = {DType::f16, DType::q8_0};
   for (int64_t group = 1; group <= 9; ++group) {
     for (size_t type = 0; type < 2; ++type) {
-      Setup s{.n_heads = group, .n_kv_heads = 1, .block_size = 32, .kv = types[type]};
+      AttentionSetup s{.n_heads = group, .n_kv_heads = 1, .block_size = 32, .kv = types[type]};
       s.head_dim = head_dims[size_t(group + 2 * int64_t(type)) % 5];
       if (s.kv == DType::q8_0 && s.head_dim == 80) s.head_dim = 160;
       s.window = group % 3 == 0 ? 100 : 0;
       s.sinks = group % 2 == 0;
       INFO(name_of(s));
-      check_like_cpu(*cuda, Data(s, {290, 17}, 135), {2, 5});
+      check_like_cpu(*cuda, AttentionCase(s, {290, 17}, 135), {2, 5});
     }
   }
 }
 
 TEST_CASE("cuda attention: prompts and decoding rows in one step, like the CPU's") {
   LM_READY_CUDA(cuda);
-  const Setup setups[] = {
+  const AttentionSetup setups[] = {
       {.n_heads = 8, .block_size = 32},
       {.n_heads = 3, .n_kv_heads = 1, .head_dim = 128, .window = 50, .sinks = true},
       {.n_heads = 2, .n_kv_heads = 2, .head_dim = 96, .kv = DType::q8_0, .softcap = 8},
   };
-  for (const Setup& s : setups) {
+  for (const AttentionSetup& s : setups) {
     INFO(name_of(s));
-    check_like_cpu(*cuda, Data(s, {150, 40, 33, 270}, 136), {70, 1, 33, 2});
+    check_like_cpu(*cuda, AttentionCase(s, {150, 40, 33, 270}, 136), {70, 1, 33, 2});
   }
 }
 
@@ -279,23 +144,25 @@ TEST_CASE("cuda attention: prompts of every head size, like the CPU's") {
     for (const DType type : {DType::f16, DType::q8_0}) {
       if (type == DType::q8_0 && head_dim == 80) continue;
       ++variant;
-      Setup s{.n_heads = 1 + variant % 4, .n_kv_heads = 1, .head_dim = head_dim, .kv = type};
+      AttentionSetup s{
+          .n_heads = 1 + variant % 4, .n_kv_heads = 1, .head_dim = head_dim, .kv = type};
       s.block_size = 16 << variant % 3;
       s.window = variant % 3 == 0 ? 30 : 0;
       s.sinks = variant % 2 == 0;
       INFO(name_of(s));
-      check_like_cpu(*cuda, Data(s, {17, 150}, 142), {17, 40 + variant});
+      check_like_cpu(*cuda, AttentionCase(s, {17, 150}, 142), {17, 40 + variant});
     }
   }
 }
 
 TEST_CASE("cuda attention: any cut of a prompt into chunks gives the same bits") {
   LM_READY_CUDA(cuda);
-  for (const Setup& s :
-       {Setup{.n_heads = 6},
-        Setup{.n_heads = 3, .n_kv_heads = 1, .head_dim = 128, .kv = DType::q8_0, .window = 40}}) {
-    const Data data(s, {200}, 143);
-    Paged paged(*cuda, data);
+  for (const AttentionSetup& s :
+       {AttentionSetup{.n_heads = 6},
+        AttentionSetup{
+            .n_heads = 3, .n_kv_heads = 1, .head_dim = 128, .kv = DType::q8_0, .window = 40}}) {
+    const AttentionCase data(s, {200}, 143);
+    PagedAttention paged(*cuda, data);
     const std::vector<float> whole = paged.attend({150});
     std::vector<float> parts;
     for (int first = 50; first < 200; first += 25) {
@@ -310,26 +177,26 @@ TEST_CASE("cuda attention: any cut of a prompt into chunks gives the same bits")
 TEST_CASE("cuda attention: large scores, like the CPU's") {
   LM_READY_CUDA(cuda);
   for (const DType type : {DType::f16, DType::q8_0}) {
-    const Setup s{.kv = type, .query_scale = 60};
-    check_like_cpu(*cuda, Data(s, {300, 40}, 137), {3, 40});
+    const AttentionSetup s{.kv = type, .query_scale = 60};
+    check_like_cpu(*cuda, AttentionCase(s, {300, 40}, 137), {3, 40});
   }
 }
 
 TEST_CASE("cuda attention: a row's bits depend on neither company, draft rows nor blocks") {
   LM_READY_CUDA(cuda);
-  const Setup setups[] = {
+  const AttentionSetup setups[] = {
       {.n_heads = 8, .n_kv_heads = 2, .block_size = 32},
       {.n_heads = 5, .n_kv_heads = 1, .head_dim = 128, .window = 300},
       {.n_heads = 6, .n_kv_heads = 2, .head_dim = 96, .kv = DType::q8_0},
       {.head_dim = 80, .kv = DType::f32, .sinks = true},
   };
-  for (const Setup& s : setups) {
+  for (const AttentionSetup& s : setups) {
     INFO(name_of(s));
-    const Data data(s, {600, 40}, 132);
-    Setup other_blocks = s;
+    const AttentionCase data(s, {600, 40}, 132);
+    AttentionSetup other_blocks = s;
     other_blocks.block_size = 64;
-    const Data elsewhere(other_blocks, {600, 40}, 132);
-    Paged paged(*cuda, data), moved(*cuda, elsewhere);
+    const AttentionCase elsewhere(other_blocks, {600, 40}, 132);
+    PagedAttention paged(*cuda, data), moved(*cuda, elsewhere);
     for_each_schedule([&] {
       const std::vector<float> all = paged.attend({8, 5});
       REQUIRE(same_bits(all, moved.attend({8, 5})));
@@ -354,11 +221,12 @@ TEST_CASE("cuda attention: a row's bits depend on neither company, draft rows no
 // Without scratch memory for the parts of the keys, one block of threads reduces and merges all.
 TEST_CASE("cuda attention: a row's bits do not depend on the memory that was reserved") {
   LM_READY_CUDA(cuda);
-  for (const Setup& s :
-       {Setup{.n_heads = 8},
-        Setup{.n_heads = 6, .head_dim = 128, .kv = DType::q8_0, .window = 700, .sinks = true}}) {
-    const Data data(s, {1000, 30, 520}, 138);
-    Paged paged(*cuda, data);
+  for (const AttentionSetup& s :
+       {AttentionSetup{.n_heads = 8},
+        AttentionSetup{
+            .n_heads = 6, .head_dim = 128, .kv = DType::q8_0, .window = 700, .sinks = true}}) {
+    const AttentionCase data(s, {1000, 30, 520}, 138);
+    PagedAttention paged(*cuda, data);
     for_each_schedule([&] {
       require_ok(cuda->reserve(wide_limits()));
       const std::vector<float> split = paged.attend({3, 2, 1});
@@ -382,19 +250,19 @@ TEST_CASE("cuda attention: many sequences, like the CPU's") {
     lengths.push_back(i % 9 == 4 ? 270 : 1 + i % 7);
     rows.push_back(i % 5 == 0 ? 0 : 1);
   }
-  check_like_cpu(*cuda, Data({.n_heads = 2, .n_kv_heads = 1}, lengths, 139), rows);
+  check_like_cpu(*cuda, AttentionCase({.n_heads = 2, .n_kv_heads = 1}, lengths, 139), rows);
 }
 
 // Far keys are cut into longer parts.
 TEST_CASE("cuda attention: a long context, like the CPU's, whatever was reserved") {
   LM_READY_CUDA(cuda);
-  const Setup s{.n_heads = 2, .n_kv_heads = 1, .block_size = 32};
-  const Data data(s, {34500}, 140);
+  const AttentionSetup s{.n_heads = 2, .n_kv_heads = 1, .block_size = 32};
+  const AttentionCase data(s, {34500}, 140);
   const auto cpu = open_cpu("scalar", 1);
   StepLimits limits = wide_limits();
   limits.max_tokens = 40000;
   require_ok(cpu->reserve(limits));
-  Paged reference(*cpu, data), paged(*cuda, data);
+  PagedAttention reference(*cpu, data), paged(*cuda, data);
   const std::vector<float> expected = reference.attend({2}), got = paged.attend({2});
   const double largest_value = largest(data.v);
   for (size_t i = 0; i < got.size(); ++i) {
@@ -410,8 +278,8 @@ TEST_CASE("cuda attention: a long context, like the CPU's, whatever was reserved
 
 TEST_CASE("cuda attention: blocks that a window has freed are not touched") {
   LM_READY_CUDA(cuda);
-  Data data({.window = 20}, {400}, 133);
-  Paged paged(*cuda, data);
+  AttentionCase data({.window = 20}, {400}, 133);
+  PagedAttention paged(*cuda, data);
   const std::vector<float> before = paged.attend({2}), prompt = paged.attend({40});
   for (int b = 0; b < (399 - 20 - 40) / data.setup.block_size; ++b) data.table[size_t(b)] = -1;
   REQUIRE(same_bits(before, paged.attend({2})));

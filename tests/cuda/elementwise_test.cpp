@@ -3,7 +3,6 @@
 #include <cmath>
 
 #include "tests/cpu/harness.h"
-#include "tests/cuda/on_device.h"
 #include "tests/cuda/rig.h"
 
 using namespace lm;
@@ -41,9 +40,9 @@ TEST_CASE("cuda rms_norm: in place and not, like the CPU's") {
       const std::vector<float> x = random_floats(rows * cols, random),
                                w = random_floats(cols, random);
       const auto normed = [&](Backend& backend, bool in_place) {
-        OnDevice tx(backend, {1, 1, rows, cols}, x), tw(backend, {1, 1, 1, cols}, w);
-        OnDevice other(backend, {1, 1, rows, cols});
-        OnDevice& out = in_place ? tx : other;
+        Guarded tx(backend, {1, 1, rows, cols}, x), tw(backend, {1, 1, 1, cols}, w);
+        Guarded other(backend, {1, 1, rows, cols});
+        Guarded& out = in_place ? tx : other;
         backend.rms_norm({.x = tx, .weight = tw, .out = out, .eps = 1e-5f});
         REQUIRE(out.guards_intact());
         return out.floats();
@@ -70,7 +69,7 @@ TEST_CASE("cuda glu: every activation over the whole range, like the CPU's; NaN 
         g[0] = -200;  // exp overflows, tanh and erf are ±1
         g.back() = 90;
         const auto activated = [&](Backend& backend) {
-          OnDevice tg(backend, {1, 1, 2, cols}, g), tu(backend, {1, 1, 2, cols}, u);
+          Guarded tg(backend, {1, 1, 2, cols}, g), tu(backend, {1, 1, 2, cols}, u);
           backend.glu({.gate = tg, .up = tu, .out = tg, .act = act, .limit = 7});
           REQUIRE(tg.guards_intact());
           return tg.floats();
@@ -98,10 +97,10 @@ TEST_CASE("cuda add, gather_rows, gather_columns: exact") {
                                b = random_floats(4 * cols, random);
       std::vector<int32_t> columns;
       for (int64_t i = 0; i < cols + 5; ++i) columns.push_back(int32_t(random.below(size_t(cols))));
-      OnDevice ta(*cuda, {1, 1, 4, cols}, a), tb(*cuda, {1, 1, 4, cols}, b);
-      OnDevice picked(*cuda, {1, 1, 5, cols}), reordered(*cuda, {1, 1, 4, cols + 5});
-      const OnDevice ids(*cuda, {1, 1, 1, 5}, std::vector<int32_t>{3, 0, -1, 4, 3});
-      const OnDevice from(*cuda, {1, 1, 1, cols + 5}, columns);
+      Guarded ta(*cuda, {1, 1, 4, cols}, a), tb(*cuda, {1, 1, 4, cols}, b);
+      Guarded picked(*cuda, {1, 1, 5, cols}), reordered(*cuda, {1, 1, 4, cols + 5});
+      const Guarded ids(*cuda, {1, 1, 1, 5}, std::vector<int32_t>{3, 0, -1, 4, 3});
+      const Guarded from(*cuda, {1, 1, 1, cols + 5}, columns);
       cuda->gather_rows(ta, ids, picked);
       cuda->gather_columns(ta, from, reordered);
       cuda->add(ta, tb, ta);
@@ -129,9 +128,9 @@ TEST_CASE("cuda add, gather_rows, gather_columns: exact") {
 
 TEST_CASE("cuda gather_rows: rows of bytes") {
   LM_CUDA(cuda);
-  OnDevice x(*cuda, {1, 1, 2, 3}, DType::f16), out(*cuda, {1, 1, 1, 3}, DType::f16);
+  Guarded x(*cuda, {1, 1, 2, 3}, DType::f16), out(*cuda, {1, 1, 1, 3}, DType::f16);
   x.set(std::vector<uint16_t>{1, 2, 3, 4, 5, 6});
-  cuda->gather_rows(x, OnDevice(*cuda, {1, 1, 1, 1}, std::vector<int32_t>{1}), out);
+  cuda->gather_rows(x, Guarded(*cuda, {1, 1, 1, 1}, std::vector<int32_t>{1}), out);
   REQUIRE(out.guards_intact());
   REQUIRE(out.get<uint16_t>() == std::vector<uint16_t>{4, 5, 6});
 }
@@ -146,8 +145,8 @@ TEST_CASE("cuda embed: any type by rows, scaled, exact; an id without a row give
       const int64_t cols = dtype_info(dtype).block_elems == 1 ? 301 : 512;
       const TestWeight table = random_weight(dtype, {1, 1, 4, cols}, random);
       const LoadedWeight loaded = require_ok(cuda->load_weight(table.host(), WeightUse::rows));
-      const OnDevice ids(*cuda, {1, 1, 1, 4}, std::vector<int32_t>{3, 4, 1, -1});
-      OnDevice out(*cuda, {1, 1, 4, cols});
+      const Guarded ids(*cuda, {1, 1, 1, 4}, std::vector<int32_t>{3, 4, 1, -1});
+      Guarded out(*cuda, {1, 1, 4, cols});
       cuda->embed(loaded.tensor, ids, 2.5f, out);
       REQUIRE(out.guards_intact());
       const std::vector<float> got = out.floats();
@@ -174,8 +173,8 @@ TEST_CASE("cuda rope: both pairings, partial rotation, far positions, against f6
           const std::vector<float> q = random_floats(n * heads * head_dim, random);
           const std::vector<float> k = random_floats(n * kv_heads * head_dim, random);
           const std::vector<float> freqs = frequencies(n_freqs);
-          OnDevice tq(*cuda, {1, n, heads, head_dim}, q), tk(*cuda, {1, n, kv_heads, head_dim}, k);
-          const OnDevice tf(*cuda, {1, 1, 1, n_freqs}, freqs), tp(*cuda, {1, 1, 1, n}, positions);
+          Guarded tq(*cuda, {1, n, heads, head_dim}, q), tk(*cuda, {1, n, kv_heads, head_dim}, k);
+          const Guarded tf(*cuda, {1, 1, 1, n_freqs}, freqs), tp(*cuda, {1, 1, 1, n}, positions);
           StepView step;
           step.n_tokens = int(n);
           step.positions = tp;
@@ -228,9 +227,9 @@ TEST_CASE("cuda moe_route: scores, ties, bias, normalisation, like the CPU's") {
         std::vector<float> weights[2];
         int which = 0;
         for (Backend* backend : {cuda.get(), cpu.get()}) {
-          const OnDevice tl(*backend, {1, 1, n, experts}, logits),
+          const Guarded tl(*backend, {1, 1, n, experts}, logits),
               tb(*backend, {1, 1, 1, experts}, bias);
-          OnDevice ti(*backend, {1, 1, n, top_k}, DType::i32), tw(*backend, {1, 1, n, top_k});
+          Guarded ti(*backend, {1, 1, n, top_k}, DType::i32), tw(*backend, {1, 1, n, top_k});
           backend->moe_route({.logits = tl,
                               .ids = ti,
                               .weights = tw,

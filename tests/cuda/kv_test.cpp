@@ -1,10 +1,10 @@
 // kv_write: what the cache holds, number by number, and what it leaves alone.
+#include <algorithm>
 #include <cmath>
 
 #include "quant/decode.h"
 #include "quant/half.h"
 #include "tests/cpu/harness.h"
-#include "tests/cuda/on_device.h"
 #include "tests/cuda/rig.h"
 
 using namespace lm;
@@ -57,10 +57,10 @@ TEST_CASE("cuda kv_write: rows lie in their slots; a row without one is not stor
         const std::vector<int32_t> slots = {-1, 9, 4, 12};  // 12: beyond the cache
         const std::vector<float> rows[2] = {random_floats(n * n_heads * head_dim, random),
                                             random_floats(n * n_heads * head_dim, random, 100)};
-        const OnDevice k(*cuda, {1, n, n_heads, head_dim}, rows[0]),
+        const Guarded k(*cuda, {1, n, n_heads, head_dim}, rows[0]),
             v(*cuda, {1, n, n_heads, head_dim}, rows[1]), ts(*cuda, {1, 1, 1, n}, slots);
-        OnDevice caches[2] = {{*cuda, {n_blocks, n_heads, block_size, head_dim}, type},
-                              {*cuda, {n_blocks, n_heads, block_size, head_dim}, type}};
+        Guarded caches[2] = {{*cuda, {n_blocks, n_heads, block_size, head_dim}, type},
+                             {*cuda, {n_blocks, n_heads, block_size, head_dim}, type}};
         StepView step;
         step.n_tokens = int(n);
         step.block_size = int(block_size);
@@ -70,7 +70,7 @@ TEST_CASE("cuda kv_write: rows lie in their slots; a row without one is not stor
           REQUIRE(caches[which].guards_intact());
           const size_t head_bytes = size_t(block_size) * row_bytes(type, head_dim);
           std::vector<std::byte> expected(size_t(n_blocks * n_heads) * head_bytes,
-                                          OnDevice::kGuardByte);
+                                          Guarded::kGuardByte);
           for (const int64_t row : {1, 2}) {
             const int64_t block = slots[size_t(row)] / block_size,
                           token = slots[size_t(row)] % block_size;
@@ -94,8 +94,8 @@ TEST_CASE("cuda kv_write: a NaN spoils its 32 numbers, visibly") {
   LM_CUDA(cuda);
   std::vector<float> x(64, 1.0f);
   x[40] = NAN;
-  const OnDevice k(*cuda, {1, 1, 1, 64}, x), slots(*cuda, {1, 1, 1, 1}, std::vector<int32_t>{0});
-  OnDevice cache(*cuda, {1, 1, 1, 64}, DType::q8_0), other(*cuda, {1, 1, 1, 64}, DType::q8_0);
+  const Guarded k(*cuda, {1, 1, 1, 64}, x), slots(*cuda, {1, 1, 1, 1}, std::vector<int32_t>{0});
+  Guarded cache(*cuda, {1, 1, 1, 64}, DType::q8_0), other(*cuda, {1, 1, 1, 64}, DType::q8_0);
   StepView step;
   step.n_tokens = 1;
   step.block_size = 1;
@@ -119,8 +119,8 @@ TEST_CASE("cuda rope_kv_write: the same bits as norms, rope and kv_write one by 
           const std::vector<float> q = random_floats(n * heads * head_dim, random),
                                    k = random_floats(n * kv_heads * head_dim, random),
                                    v = random_floats(n * kv_heads * head_dim, random);
-          const OnDevice weight(*cuda, {1, 1, 1, head_dim}, random_floats(head_dim, random));
-          const OnDevice freqs(*cuda, {1, 1, 1, n_freqs}, random_floats(n_freqs, random)),
+          const Guarded weight(*cuda, {1, 1, 1, head_dim}, random_floats(head_dim, random));
+          const Guarded freqs(*cuda, {1, 1, 1, n_freqs}, random_floats(n_freqs, random)),
               positions(*cuda, {1, 1, 1, n}, std::vector<int32_t>{5, 1000, 131071}),
               slots(*cuda, {1, 1, 1, n}, std::vector<int32_t>{2, -1, 7});
           StepView step;
@@ -131,9 +131,9 @@ TEST_CASE("cuda rope_kv_write: the same bits as norms, rope and kv_write one by 
           std::vector<float> turned[2];
           std::vector<std::byte> stored[2];
           for (const int fused : {0, 1}) {
-            OnDevice tq(*cuda, {1, n, heads, head_dim}, q),
-                tk(*cuda, {1, n, kv_heads, head_dim}, k), tv(*cuda, {1, n, kv_heads, head_dim}, v);
-            OnDevice k_cache(*cuda, {2, kv_heads, block_size, head_dim}, type),
+            Guarded tq(*cuda, {1, n, heads, head_dim}, q), tk(*cuda, {1, n, kv_heads, head_dim}, k),
+                tv(*cuda, {1, n, kv_heads, head_dim}, v);
+            Guarded k_cache(*cuda, {2, kv_heads, block_size, head_dim}, type),
                 v_cache(*cuda, {2, kv_heads, block_size, head_dim}, type);
             HeadNorms norms;
             if (variant % 2 != 0) norms = {.q_weight = weight, .k_weight = weight, .eps = 1e-6f};

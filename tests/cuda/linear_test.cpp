@@ -4,7 +4,6 @@
 
 #include "tests/cpu/harness.h"
 #include "tests/cpu/linear_reference.h"
-#include "tests/cuda/on_device.h"
 #include "tests/cuda/rig.h"
 
 using namespace lm;
@@ -39,8 +38,8 @@ void check_linear(Backend& backend, DType type, Shape s, Random& random,
   const std::vector<float> x = random_floats(s.n * s.k, random);
   const std::vector<float> bias = random_floats(s.m, random),
                            before = random_floats(s.n * s.m, random);
-  OnDevice tx(backend, {1, 1, s.n, s.k}, x), tbias(backend, {1, 1, 1, s.m}, bias);
-  OnDevice plain(backend, {1, 1, s.n, s.m}), added(backend, {1, 1, s.n, s.m}, before);
+  Guarded tx(backend, {1, 1, s.n, s.k}, x), tbias(backend, {1, 1, 1, s.m}, bias);
+  Guarded plain(backend, {1, 1, s.n, s.m}), added(backend, {1, 1, s.n, s.m}, before);
   backend.linear({.x = tx, .weight = weight.tensor, .out = plain});
   backend.linear(
       {.x = tx, .weight = weight.tensor, .out = added, .bias = tbias, .accumulate = true});
@@ -100,7 +99,7 @@ TEST_CASE("cuda linear: the order of the threads changes nothing") {
     std::vector<float> first;
     for_each_schedule([&] {
       const LoadedWeight weight = require_ok(cuda->load_weight(host.host(), WeightUse::matrix));
-      OnDevice tx(*cuda, {1, 1, s.n, s.k}, x), out(*cuda, {1, 1, s.n, s.m});
+      Guarded tx(*cuda, {1, 1, s.n, s.k}, x), out(*cuda, {1, 1, s.n, s.m});
       cuda->linear({.x = tx, .weight = weight.tensor, .out = out});
       if (first.empty()) first = out.floats();
       REQUIRE(same_bits(out.floats(), first));
@@ -118,8 +117,8 @@ TEST_CASE("cuda linear: a row's bits do not depend on its company") {
     const Shape s{16, 33, 1280};
     const TestWeight host = random_weight(type, {1, 1, s.m, s.k}, random);
     const LoadedWeight weight = require_ok(cuda->load_weight(host.host(), WeightUse::matrix));
-    OnDevice x(*cuda, {1, 1, s.n, s.k}, random_floats(s.n * s.k, random));
-    OnDevice all(*cuda, {1, 1, s.n, s.m}), alone(*cuda, {1, 1, s.n, s.m});
+    Guarded x(*cuda, {1, 1, s.n, s.k}, random_floats(s.n * s.k, random));
+    Guarded all(*cuda, {1, 1, s.n, s.m}), alone(*cuda, {1, 1, s.n, s.m});
     cuda->linear({.x = x, .weight = weight.tensor, .out = all});
     int64_t row = 0;
     for (const int64_t n : {1, 2, 4, 9}) {
@@ -154,16 +153,16 @@ TEST_CASE("cuda linear: the fused forms are the plain ones") {
     for (const int64_t rows : {m, m, int64_t{16}, int64_t{70}, int64_t{3}})
       weights.push_back(load(type, rows));
     weights.insert(weights.begin() + 2, load(DType::q8_0, 24));
-    OnDevice x(*cuda, {1, 1, n, k}, random_floats(n * k, random)),
+    Guarded x(*cuda, {1, 1, n, k}, random_floats(n * k, random)),
         norm_weight(*cuda, {1, 1, 1, k}, random_floats(k, random)), normed(*cuda, {1, 1, n, k}),
         bias(*cuda, {1, 1, 1, m}, random_floats(m, random));
     const RmsNorm norm{.x = x, .weight = norm_weight, .out = normed, .eps = 1e-5f};
-    std::vector<std::unique_ptr<OnDevice>> outs;
+    std::vector<std::unique_ptr<Guarded>> outs;
     const auto linears = [&] {
       std::vector<Linear> ops;
       for (const LoadedWeight& w : weights) {
         outs.push_back(
-            std::make_unique<OnDevice>(*cuda, std::array<int64_t, 4>{1, 1, n, w.tensor.rows()}));
+            std::make_unique<Guarded>(*cuda, std::array<int64_t, 4>{1, 1, n, w.tensor.rows()}));
         ops.push_back({.x = normed, .weight = w.tensor, .out = *outs.back()});
       }
       ops[0].bias = bias;
@@ -179,7 +178,7 @@ TEST_CASE("cuda linear: the fused forms are the plain ones") {
       REQUIRE(same_bits(outs[i]->floats(), outs[i + fused.size()]->floats()));
     }
     // In place, as before a model's last matrix.
-    OnDevice alone(*cuda, {1, 1, n, k}, x.floats());
+    Guarded alone(*cuda, {1, 1, n, k}, x.floats());
     Linear last = fused[0];
     last.x = alone;
     cuda->norm_linears({.x = alone, .weight = norm_weight, .out = alone, .eps = 1e-5f}, {&last, 1});

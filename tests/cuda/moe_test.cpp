@@ -3,7 +3,6 @@
 #include <cmath>
 
 #include "tests/cpu/harness.h"
-#include "tests/cuda/on_device.h"
 #include "tests/cuda/rig.h"
 
 using namespace lm;
@@ -51,12 +50,12 @@ struct Experts {
 std::vector<float> one_expert(Backend& backend, const Case& c, const Experts& w, int32_t e,
                               const std::vector<float>& row) {
   const auto bias = [&](const std::vector<float>& all, int64_t m) {
-    return OnDevice(backend, {1, 1, 1, m},
-                    std::vector<float>(all.begin() + e * m, all.begin() + (e + 1) * m));
+    return Guarded(backend, {1, 1, 1, m},
+                   std::vector<float>(all.begin() + e * m, all.begin() + (e + 1) * m));
   };
-  OnDevice x(backend, {1, 1, 1, c.d}, row), y(backend, {1, 1, 1, c.d});
-  OnDevice gate(backend, {1, 1, 1, c.ff}), up(backend, {1, 1, 1, c.ff});
-  OnDevice bg = bias(w.gate_bias, c.ff), bu = bias(w.up_bias, c.ff), bd = bias(w.down_bias, c.d);
+  Guarded x(backend, {1, 1, 1, c.d}, row), y(backend, {1, 1, 1, c.d});
+  Guarded gate(backend, {1, 1, 1, c.ff}), up(backend, {1, 1, 1, c.ff});
+  Guarded bg = bias(w.gate_bias, c.ff), bu = bias(w.up_bias, c.ff), bd = bias(w.down_bias, c.d);
   const auto multiply = [&](Tensor in, const Stack& stack, Tensor b, Tensor out) {
     backend.linear({.x = in,
                     .weight = stack.one[size_t(e)].tensor,
@@ -81,9 +80,9 @@ void check_moe(Backend& backend, const Case& c, Random& random) {
     const auto start = int32_t(random.below(uint64_t(c.e - 1)));  // the last one stays idle
     for (int32_t j = 0; j < c.top_k; ++j) ids.push_back((start + j) % int32_t(c.e - 1));
   }
-  OnDevice tx(backend, {1, 1, c.n, c.d}, x), tids(backend, {1, 1, c.n, c.top_k}, ids),
+  Guarded tx(backend, {1, 1, c.n, c.d}, x), tids(backend, {1, 1, c.n, c.top_k}, ids),
       tweights(backend, {1, 1, c.n, c.top_k}, weights), out(backend, {1, 1, c.n, c.d}, before);
-  OnDevice bg(backend, {1, 1, c.e, c.ff}, w.gate_bias, true),
+  Guarded bg(backend, {1, 1, c.e, c.ff}, w.gate_bias, true),
       bu(backend, {1, 1, c.e, c.ff}, w.up_bias, true),
       bd(backend, {1, 1, c.e, c.d}, w.down_bias, true);
   MoeFfn op{.x = tx,
@@ -146,7 +145,7 @@ TEST_CASE("cuda moe_ffn: many rows, and no order of the threads, change a row's 
       ids.push_back(3);
     }
     const std::vector<float> zero(size_t(c.n * c.d));
-    OnDevice x(*cuda, {1, 1, c.n, c.d}, random_floats(c.n * c.d, random)),
+    Guarded x(*cuda, {1, 1, c.n, c.d}, random_floats(c.n * c.d, random)),
         tids(*cuda, {1, 1, c.n, c.top_k}, ids),
         weights(*cuda, {1, 1, c.n, c.top_k}, random_floats(c.n * c.top_k, random)),
         all(*cuda, {1, 1, c.n, c.d}, zero), alone(*cuda, {1, 1, c.n, c.d}, zero);
