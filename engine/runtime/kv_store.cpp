@@ -16,6 +16,7 @@ constexpr int kModelArithmetic = 1;
 
 constexpr size_t kMostEnded = 64;                        // texts whose ends wait to be saved
 constexpr uint64_t kMostStepBytes = uint64_t(64) << 20;  // loaded in one step
+constexpr uint64_t kMostCopied = uint64_t(128) << 20;  // bytes of blocks that wait outside of them
 
 // longrope turns by another table beyond the context of the first training.
 bool depends_on_context(const ModelConfig& config) {
@@ -82,7 +83,7 @@ std::optional<Hash128> KvStore::space() {
   if (!space_) {
     const std::lock_guard lock(shared_->mutex);
     space_ = shared_->space;
-    if (shared_->decided && !space_) pending_.clear(), ended_.clear();  // it will never be known
+    if (shared_->decided && !space_) forget_pending(), ended_.clear();  // it will never be known
   }
   return space_;
 }
@@ -150,7 +151,7 @@ void KvStore::save_tail(std::span<const TokenId> computed, const Hash128& known_
   const PrefixMatch match = known.find_beginning(last, tail);
   const bool exact =
       match.n_tokens == int(tail.size()) && known.n_tokens(match.block) == match.n_tokens;
-  if (!exact || (pool.window() > 0 && pool.pages().of(match.block) < 0)) return;
+  if (!exact || !in_memory(match.block)) return;
   try {
     std::vector<std::byte> payload(size_t(instance_->block_bytes()));
     instance_->read_block(match.block, payload);
@@ -165,48 +166,96 @@ void KvStore::save_tail(std::span<const TokenId> computed, const Hash128& known_
 }
 
 void KvStore::save() {
+  collect();
+  const std::optional<Hash128> known_space = space();
+  const auto has_room = [&] { return disk_->has_room(size_t(instance_->block_bytes())); };
+  while (known_space && !pending_.empty() && has_room()) {
+    Pending next = std::move(pending_.front());
+    pending_.pop_front();
+    copied_bytes_ -= next.payload.size();
+    try {
+      save(std::move(next), *known_space);
+    } catch (const std::bad_alloc&) {  // without this block: what follows it is of no use
+      forget_pending();
+    }
+  }
+  while (known_space && !ended_.empty() && has_room()) {
+    save_tail(ended_.front(), *known_space);
+    ended_.pop_front();
+  }
+  copy_out();
+}
+
+// What became whole since the last time.
+void KvStore::collect() {
   BlockPool& pool = instance_->pool();
   try {
     pool.index().take_whole(new_blocks_);
     for (const BlockId block : new_blocks_) {
-      if (pending_.size() == size_t(pool.n_blocks())) pending_.pop_front();  // long evicted
+      if (pending_.size() == size_t(pool.n_blocks())) {  // long evicted
+        copied_bytes_ -= pending_.front().payload.size();
+        pending_.pop_front();
+      }
       pending_.push_back({block, pool.index().key(block)});
     }
-  } catch (const std::bad_alloc&) {  // as below
-    pending_.clear();
-  }
-  const std::optional<Hash128> known_space = space();
-  if (!known_space) return;
-  while (!pending_.empty() && disk_->has_room(size_t(instance_->block_bytes()))) {
-    const Pending next = pending_.front();
-    pending_.pop_front();
-    try {
-      save(next, *known_space);
-    } catch (const std::bad_alloc&) {  // without this block: what follows it is of no use
-      pending_.clear();
-    }
-  }
-  while (!ended_.empty() && disk_->has_room(size_t(instance_->block_bytes()))) {
-    save_tail(ended_.front(), *known_space);
-    ended_.pop_front();
+  } catch (const std::bad_alloc&) {  // as for one that can't be saved
+    forget_pending();
   }
 }
 
-void KvStore::save(const Pending& wanted, const Hash128& known_space) {
+void KvStore::save(Pending wanted, const Hash128& known_space) {
+  if (!holds(wanted)) return;
   const PrefixIndex& index = instance_->pool().index();
   const BlockId block = wanted.block;
-  const bool whole = index.n_tokens(block) == instance_->pool().block_size();
-  if (!whole || index.key(block) != wanted.key) return;
-  const BlockPool& pool = instance_->pool();
-  if (pool.window() > 0 && pool.pages().of(block) < 0) return;  // gone before the disk was ready
   const BlockRecord record{.space = known_space,
                            .parent = index.key(index.parent(block)),
                            .index = index.index(block),
                            .tokens = index.tokens(block)};
   if (disk_->contains(record)) return;
-  std::vector<std::byte> payload(size_t(instance_->block_bytes()));
-  instance_->read_block(block, payload);
-  disk_->store(record, std::move(payload));
+  if (wanted.payload.empty()) {
+    if (!in_memory(block)) return;  // there was no memory for a copy either
+    wanted.payload.resize(size_t(instance_->block_bytes()));
+    instance_->read_block(block, wanted.payload);
+  }
+  disk_->store(record, std::move(wanted.payload));
+}
+
+// What has just become whole and can't be saved yet. A gap would make all blocks behind it useless,
+// so the first ones that wait are copied, not the latest.
+void KvStore::copy_out() {
+  if (instance_->pool().window() == 0) return;
+  const size_t bytes = size_t(instance_->block_bytes());
+  const size_t n_new = std::min(new_blocks_.size(), pending_.size());
+  for (size_t i = pending_.size() - n_new; i < pending_.size(); ++i) {
+    Pending& waiting = pending_[i];
+    if (!holds(waiting) || !in_memory(waiting.block)) continue;
+    if (copied_bytes_ + bytes > kMostCopied) return;
+    try {
+      waiting.payload.resize(bytes);
+    } catch (const std::bad_alloc&) {
+      return;
+    }
+    instance_->read_block(waiting.block, waiting.payload);
+    copied_bytes_ += bytes;
+  }
+}
+
+void KvStore::forget_pending() {
+  pending_.clear();
+  copied_bytes_ = 0;
+}
+
+// Whether the block is still what became whole.
+bool KvStore::holds(const Pending& wanted) const {
+  const PrefixIndex& index = instance_->pool().index();
+  return index.n_tokens(wanted.block) == instance_->pool().block_size() &&
+         index.key(wanted.block) == wanted.key;
+}
+
+// Layers with a window included.
+bool KvStore::in_memory(BlockId block) const {
+  const BlockPool& pool = instance_->pool();
+  return pool.window() == 0 || pool.pages().of(block) >= 0;
 }
 
 void KvStore::wait_for_space(Clock::time_point end) {

@@ -31,7 +31,8 @@ class KvStore final : public BlockSource {
   // over the last one, if it is not whole, as soon as save() can.
   void save_end(std::span<const TokenId> computed);
   // Hands over what became whole since the last time, for as much as the disk keeps up with. What
-  // is evicted before that is not saved.
+  // is evicted before that is not saved. Called after every step: what layers with a window
+  // computed in it is copied, if it must wait, because they need its memory in the next.
   void save();
   bool saving() const { return !pending_.empty() || !ended_.empty(); }  // save() has more to do
   // Saves the rest, for so long at most.
@@ -41,6 +42,7 @@ class KvStore final : public BlockSource {
   struct Pending {
     BlockId block;
     Hash128 key;
+    std::vector<std::byte> payload{};  // empty: still to be read from the block
   };
   struct Shared;  // with the thread that finds out which model this is
 
@@ -48,7 +50,12 @@ class KvStore final : public BlockSource {
 
   std::optional<Hash128> space();
   void wait_for_space(Clock::time_point end);
-  void save(const Pending& wanted, const Hash128& space);
+  void collect();
+  void save(Pending wanted, const Hash128& space);
+  void copy_out();
+  void forget_pending();
+  bool holds(const Pending& wanted) const;
+  bool in_memory(BlockId block) const;
   void save_tail(std::span<const TokenId> computed, const Hash128& space);
 
   Instance* instance_;
@@ -57,6 +64,7 @@ class KvStore final : public BlockSource {
   std::optional<Hash128> space_;
   uint64_t step_bytes_ = 0;
   std::deque<Pending> pending_;
+  uint64_t copied_bytes_ = 0;  // in pending_
   std::deque<std::vector<TokenId>> ended_;
   std::vector<BlockId> new_blocks_;
 };
