@@ -11,6 +11,7 @@
 #include "engine/tools/bench.h"
 #include "engine/tools/bench_speculation.h"
 #include "engine/tools/bench_turns.h"
+#include "engine/tools/bench_users.h"
 #include "engine/tools/devices.h"
 
 namespace lm::cli {
@@ -100,13 +101,14 @@ class BenchCommand final : public Command {
             int64_t most, std::string_view help);
   Status resolve();
   Result<ExitStatus> run_turns(const Context& context) const;
+  Result<ExitStatus> run_users(const Context& context) const;
   void write_table(const Context& context, const BenchResult& result);
   Result<ExitStatus> compare_drafts(const Context& context);
 
   ModelOptions model_;
   BenchOptions wanted_;
   std::optional<std::string> shape_, type_, save_;
-  int turns_ = 0;
+  int turns_ = 0, users_ = 0;
   bool dry_run_ = false, json_ = false, speculation_ = false;
   bool table_started_ = false;
 };
@@ -149,6 +151,11 @@ void BenchCommand::declare(Options& options) {
   options.integer("--turns", "N", turns_, 1, kMaxTokens,
                   "instead of these: the time to the first token after N tokens of history, new, "
                   "kept in memory, and kept on disk");
+  options.integer(
+      "--users", "N", users_, 2, kMaxSequences,
+      "only what N users of one engine get who ask at once, beside what one gets alone: "
+      "answers of -n tokens; then how long the streams of N - 1 of them stop while the "
+      "other one's prompt of -p tokens is read");
   options.flag("--speculation", speculation_,
                "only what drafts bring: answers of -n tokens with and without them, in turns; the "
                "draft models are made out of the model, which plays one of a tenth of the size");
@@ -194,6 +201,7 @@ Result<ExitStatus> BenchCommand::run(const Context& context) {
     return ExitStatus::ok;
   }
   if (turns_ > 0) return run_turns(context);
+  if (users_ > 0) return run_users(context);
   if (speculation_) return compare_drafts(context);
   const BenchPlan plan = LM_TRY(plan_bench(wanted_));
   const BenchDevice device = LM_TRY(measure_device(context.registry, wanted_.instance));
@@ -229,6 +237,27 @@ Result<ExitStatus> BenchCommand::run_turns(const Context& context) const {
                                    row("computed               ", t.first),
                                    row("next turn, in memory   ", t.memory),
                                    row("next turn, from disk   ", t.disk)));
+  return ExitStatus::ok;
+}
+
+Result<ExitStatus> BenchCommand::run_users(const Context& context) const {
+  const UsersResult r = LM_TRY(bench_users(context.registry, wanted_, users_));
+  if (json_) {
+    context.out.write(dump_json(users_json(r)) + "\n");
+    return ExitStatus::ok;
+  }
+  std::string text;
+  if (r.one > 0) {
+    text += concat("one user   ", speed(r.one), " t/s\n", padded(concat(r.users, " users"), 11),
+                   speed(r.all), " t/s in total, ", fixed(r.ratio, 2), " times as many\n");
+  }
+  if (r.prompt_tokens > 0) {
+    text += concat("a prompt of ", r.prompt_tokens, " tokens, read in ", r.chunks, " chunks of ",
+                   fixed(r.chunk_seconds, 3), " s: between two tokens of another stream at most ",
+                   fixed(r.longest_gap, 3), " s and ", r.most_steps, " forward pass",
+                   r.most_steps == 1 ? "" : "es", "\n");
+  }
+  context.out.write(text);
   return ExitStatus::ok;
 }
 

@@ -2,10 +2,8 @@
 
 #include <algorithm>
 #include <atomic>
-#include <condition_variable>
 #include <limits>
 #include <memory>
-#include <mutex>
 #include <utility>
 
 #include "engine/core/machine.h"
@@ -13,6 +11,7 @@
 #include "engine/runtime/draft_policy.h"
 #include "engine/runtime/engine.h"
 #include "engine/runtime/model_drafter.h"
+#include "engine/tools/bench_answers.h"
 #include "engine/tools/model_pair.h"
 
 namespace lm {
@@ -103,33 +102,6 @@ class Switched final : public Drafter {
   const std::atomic<bool>& on_;
 };
 
-struct Answered {
-  Tokens tokens;
-  Timings timings;
-  Finish finish = Finish::none;
-  std::string error;
-};
-
-Result<Answered> answer(Engine& engine, Request request) {
-  Answered answered;
-  std::mutex mutex;
-  std::condition_variable done;
-  request.on_token = [&](const TokenEvent& event) {
-    const std::lock_guard lock(mutex);
-    if (event.token >= 0) answered.tokens.push_back(event.token);
-    if (event.finish == Finish::none) return;
-    answered.timings = event.timings;
-    answered.error = event.error;
-    answered.finish = event.finish;
-    done.notify_one();
-  };
-  LM_TRY(engine.submit(std::move(request)));
-  std::unique_lock lock(mutex);
-  done.wait(lock, [&] { return answered.finish != Finish::none; });
-  if (answered.finish == Finish::error) return Error{ErrorCode::device, answered.error};
-  return answered;
-}
-
 enum class Work { edit, prose };
 
 Request make_request(Work work, const Instance& instance, int n_tokens, uint64_t seed) {
@@ -186,7 +158,7 @@ Result<SpeculationResult> compare(const Comparison& wish, std::unique_ptr<Instan
       return answer(*engine, make_request(wish.work, model, wish.n_tokens, seed));
     };
     // Either is first as often: the machine drifts.
-    Answered without, with;
+    BenchAnswer without, with;
     if (run % 2 == 0) with = LM_TRY(ask(true));
     without = LM_TRY(ask(false));
     if (run % 2 == 1) with = LM_TRY(ask(true));

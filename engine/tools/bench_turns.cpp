@@ -2,14 +2,13 @@
 
 #include <unistd.h>
 
-#include <condition_variable>
-#include <mutex>
 #include <optional>
 #include <utility>
 #include <vector>
 
 #include "engine/core/text.h"
 #include "engine/runtime/engine.h"
+#include "engine/tools/bench_answers.h"
 
 namespace lm {
 namespace {
@@ -42,35 +41,19 @@ struct Folder {
 };
 
 struct Turn {
-  Timings timings;
+  double first_token_seconds;
   std::vector<TokenId> tokens;  // the prompt and the answer
 };
 
 Result<Turn> ask(Engine& engine, std::vector<TokenId> prompt) {
-  std::mutex mutex;
-  std::condition_variable changed;
-  Turn turn{{}, prompt};
-  std::string error;
-  bool done = false;
   Request request;
-  request.prompt = std::move(prompt);
+  request.prompt = prompt;
   request.sampling.temperature = 0;
   request.max_tokens = kAnswer;
   request.ignore_end = true;
-  request.on_token = [&](const TokenEvent& event) {
-    const std::lock_guard lock(mutex);
-    if (event.token >= 0) turn.tokens.push_back(event.token);
-    if (event.finish == Finish::none) return;
-    turn.timings = event.timings;
-    error = event.error;
-    done = true;
-    changed.notify_all();
-  };
-  LM_TRY(engine.submit(std::move(request)));
-  std::unique_lock lock(mutex);
-  changed.wait(lock, [&] { return done; });
-  if (!error.empty()) return Error{ErrorCode::device, error};
-  return turn;
+  const BenchAnswer answered = LM_TRY(answer(engine, std::move(request)));
+  prompt.insert(prompt.end(), answered.tokens.begin(), answered.tokens.end());
+  return Turn{answered.timings.first_token_seconds(), std::move(prompt)};
 }
 
 }  // namespace
@@ -98,15 +81,15 @@ Result<TurnTimes> bench_turns(const Registry& registry, const BenchOptions& want
     const int n_vocab = engine->instance().config().n_vocab;
     LM_TRY(ask(*engine, {1, 2, 3}));  // warms up
     const Turn first = LM_TRY(ask(*engine, text_of(size_t(history), n_vocab)));
-    times.first = first.timings.first_token_seconds();
+    times.first = first.first_token_seconds;
     next = first.tokens;
     const std::vector<TokenId> question = text_of(kAdded, n_vocab);
     next.insert(next.end(), question.begin(), question.end());
-    times.memory = LM_TRY(ask(*engine, next)).timings.first_token_seconds();
+    times.memory = LM_TRY(ask(*engine, next)).first_token_seconds;
   }
   const std::unique_ptr<Engine> engine = LM_TRY(start());
   LM_TRY(ask(*engine, {3, 2, 1}));
-  times.disk = LM_TRY(ask(*engine, next)).timings.first_token_seconds();
+  times.disk = LM_TRY(ask(*engine, next)).first_token_seconds;
   return times;
 }
 

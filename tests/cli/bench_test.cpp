@@ -83,6 +83,24 @@ TEST_CASE("bench: the table, and what is known before loading") {
   CHECK(found["at_best"]["tg128"].get<double>() > 0);
 }
 
+TEST_CASE("bench: users at once, and a prompt beside their streams") {
+  const Json found = bench({"--shape", "tiny", "--users", "3", "-p", "400", "-n", "8"});
+  CHECK(found["users"] == 3);
+  CHECK(found["one_tokens_per_second"].get<double>() > 0);
+  CHECK(found["all_tokens_per_second"].get<double>() > 0);
+  CHECK(found["ratio"].get<double>() > 0);
+  CHECK(found["prompt_tokens"] == 400);
+  CHECK(found["chunks"].get<int>() >= 4);
+  CHECK(found["longest_gap_seconds"].get<double>() > 0);
+  CHECK(found["most_steps_between_tokens"] == 1);
+  const Finished text =
+      run_llm({"bench", "--shape", "tiny", "-t", "1", "-r", "1", "--users", "2", "-n", "4"});
+  CHECK(text.status == 0);
+  for (const char* words : {"one user ", "2 users ", "a prompt of 512 tokens"}) {
+    CHECK(text.out.find(words) != std::string::npos);
+  }
+}
+
 TEST_CASE("bench: bad options are refused") {
   check_refused({}, 2);
   check_refused({"--shape", "no-such-model"}, 2);
@@ -95,6 +113,9 @@ TEST_CASE("bench: bad options are refused") {
     }
   }
   check_refused({"--shape", "tiny", "-b", "0"}, 2);
+  for (const char* users : {"", "x", "0", "1", "-2", "257"}) {
+    check_refused({"--shape", "tiny", "--users", users}, 2);
+  }
   check_refused({"--shape", "tiny", "-r", "0"}, 2);
   check_refused({"--shape", "tiny", "-p", "0", "-n", "0"}, 2);
   check_refused({"-m", "/no/such/model.gguf"}, 3);
