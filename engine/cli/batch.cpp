@@ -17,6 +17,7 @@
 #include "engine/cli/batch_line.h"
 #include "engine/cli/batch_results.h"
 #include "engine/cli/line_reader.h"
+#include "engine/cli/statistics.h"
 #include "engine/cli/terminal.h"
 #include "engine/core/text.h"
 
@@ -91,7 +92,6 @@ class Batch {
   // Returns early after a signal, or when the results can't be written.
   Status run(int fd, std::optional<LineReader::Line> first, LineReader& input,
              BatchResults& results);
-  const Timings& total() const { return total_; }
 
  private:
   void begin(const LineReader::Line& line);
@@ -107,7 +107,6 @@ class Batch {
   AnswerHead head_;
   bool timings_;
   std::deque<Job> jobs_;  // in the order of their lines
-  Timings total_;
 };
 
 Status Batch::run(int fd, std::optional<LineReader::Line> first, LineReader& input,
@@ -184,9 +183,6 @@ Result<bool> Batch::write_finished(BatchResults& results) {
 Json Batch::result_of(Job& job) {
   if (!job.begun) return std::move(job.result);
   const AnswerEnd end = job.answer->take_apart(job.format);
-  total_.prompt_tokens += end.timings.prompt_tokens - end.timings.cached_tokens;
-  total_.cached_tokens += end.timings.cached_tokens;
-  total_.generated_tokens += end.timings.generated_tokens;
   Json result = std::move(job.result);
   add_answer(result, job.head, end, timings_);
   return result;
@@ -219,14 +215,6 @@ class Input {
   explicit Input(int fd) : fd_(fd) {}
   int fd_;
 };
-
-std::string summary(const BatchResults& results, const Timings& total, double seconds) {
-  const double rate = seconds > 0 ? total.generated_tokens / seconds : 0;
-  return concat("llm: ", results.n_lines(), " lines in ", int64_t(seconds * 1000),
-                " ms: ", total.prompt_tokens, " tokens read, ", total.cached_tokens,
-                " from the cache, ", total.generated_tokens, " generated (", int64_t(rate),
-                " per second)\n");
-}
 
 Result<ExitStatus> status_of(const BatchResults& results) {
   if (results.n_failed() == 0) return ExitStatus::ok;
@@ -282,7 +270,7 @@ Result<ExitStatus> run_batch(const Context& context, const GenerationOptions& ge
   head.load_seconds = elapsed();
   Batch batch(context, generation, *engine, asker, std::move(head), timings);
   LM_TRY(batch.run(file.fd(), std::move(first), input, results));
-  if (stats) write_stderr(summary(results, batch.total(), elapsed()));
+  if (stats) write_stderr(statistics_line(engine->totals(), results.n_lines(), elapsed()));
   if (pending_signal() != 0) return exit_status_of_signal(pending_signal());
   return status_of(results);
 }

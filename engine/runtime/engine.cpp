@@ -81,6 +81,7 @@ struct Engine::Impl {
   Speculation speculation;
   std::vector<StepRow> rows;
   uint64_t n_steps = 0;
+  double step_seconds = 0;
   std::vector<DecodingRow> decoding;
   std::vector<LogitRow> logits;  // of a step
   std::thread thread;
@@ -226,7 +227,9 @@ void Engine::Impl::step(const std::vector<PlannedRow>& plan) {
   const Clock::time_point start = Clock::now();
   const Status computed = instance->compute(rows, logits);
   if (!computed.ok()) return fail(plan, computed.error().code, computed.error().message);
-  speculation.note_step(std::chrono::duration<double>(Clock::now() - start).count());
+  const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
+  step_seconds += seconds;
+  speculation.note_step(seconds);
   scheduler.completed(plan);
   advance(plan);
   for (const PlannedRow& row : plan) {
@@ -326,9 +329,13 @@ void Engine::Impl::count(const Timings& timings) {
   ++totals.samples;
   totals.prompt_tokens += uint64_t(timings.prompt_tokens);
   totals.cached_tokens += uint64_t(timings.cached_tokens);
+  totals.loaded_tokens += uint64_t(timings.loaded_tokens);
   totals.generated_tokens += uint64_t(timings.generated_tokens);
   totals.drafted_tokens += uint64_t(timings.drafted_tokens);
   totals.accepted_tokens += uint64_t(timings.accepted_tokens);
+  totals.queue_seconds += timings.queue_seconds;
+  totals.first_token_seconds += timings.first_token_seconds();
+  totals.generate_seconds += timings.generate_seconds;
 }
 
 // What the engine thread alone knows, for those who ask.
@@ -336,6 +343,8 @@ void Engine::Impl::publish_totals() {
   const BlockPool& pool = instance->pool();
   const std::lock_guard lock(mutex);
   totals.steps = n_steps;
+  totals.step_seconds = step_seconds;
+  totals.step_bytes = instance->weight_bytes();
   totals.preemptions = scheduler.preemptions();
   totals.running = scheduler.n_running();
   totals.waiting = std::max(unfinished - totals.running, 0);
@@ -344,6 +353,10 @@ void Engine::Impl::publish_totals() {
   totals.cached_blocks = pool.cached_blocks();
   totals.pages = pool.pages().n_pages();
   totals.free_pages = pool.pages().free_pages();
+}
+
+double EngineTotals::bytes_per_second() const {
+  return step_seconds > 0 ? double(step_bytes) * double(steps) / step_seconds : 0;
 }
 
 Engine::Engine(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}

@@ -84,6 +84,10 @@ TEST_CASE("batch: --json adds what depends on the machine, --stats a line on std
   const Finished run = run_llm(batch(file("p.jsonl", "\"One day\"\n\"x\""), {"--json", "--stats"}));
   CHECK(run.status == 0);
   CHECK(run.err.starts_with("llm: 2 lines in "));
+  for (const char* total : {"tokens read", "from the cache", "generated", "waited", "first token",
+                            "GB/s", "peak memory"}) {
+    CHECK(run.err.find(total) != std::string::npos);
+  }
   const std::vector<Json> results = json_lines(run.out);
   REQUIRE(results.size() == 2);
   for (const Json& result : results) {

@@ -42,6 +42,7 @@ Request varied_request(uint64_t i, int n_vocab) {
     request.sampling.repeat_penalty = 1.3f;
     request.sampling.dry_multiplier = 0.8f;
     request.sampling.xtc_probability = 0.5f;
+    request.sampling.xtc_threshold = 0.01f;
     request.stop = {"th"};
   }
   return request;
@@ -95,6 +96,7 @@ TEST_CASE("sixteen at once, each as alone, whatever is preempted") {
       const auto unbounded = test::open(options);
       const uint64_t block_bytes = unbounded->kv_bytes() / uint64_t(unbounded->pool().n_blocks());
       options.kv_budget = block_bytes * uint64_t(n_blocks);
+      options.backend.n_threads = n_blocks == 13 ? 3 : 1;
       const auto engine = Engine::start(test::open(options));
       REQUIRE(engine->instance().pool().n_blocks() >= n_blocks);  // more where layers have windows
       std::vector<Listener> listeners(16);
@@ -105,6 +107,42 @@ TEST_CASE("sixteen at once, each as alone, whatever is preempted") {
       }
       for (size_t i = 0; i < 16; ++i) CHECK(listeners[i].wait() == expected[i]);
     }
+  }
+}
+
+// Counted in forward passes, of which each reads a chunk at most of the prompt.
+TEST_CASE("a long prompt that arrives holds up no stream for more than a chunk") {
+  const ModelFile file(test::tiny_model("llama"));
+  InstanceOptions options = engine_options(file, 4);
+  options.n_ctx = 4100;
+  options.max_step_tokens = 256;
+  std::vector<std::vector<int>> passes(3);  // of each stream until each of its tokens
+  std::mutex mutex;
+  std::condition_variable changed;
+  size_t ended = 0;
+  const auto engine = Engine::start(test::open(options));
+  for (size_t i = 0; i < 3; ++i) {
+    Request request = test::sampled_request({1, 2, 3}, 300, i);
+    request.on_token = [&, i](const TokenEvent& event) {
+      const std::lock_guard lock(mutex);
+      if (event.token >= 0) passes[i].push_back(event.timings.steps);
+      ended += event.finish != Finish::none;
+      changed.notify_all();
+    };
+    test::require_ok(engine->submit(std::move(request)));
+  }
+  {
+    std::unique_lock lock(mutex);
+    changed.wait(lock, [&] { return passes[2].size() >= 2; });
+  }
+  const std::vector<TokenId> prompt = test::random_tokens(9, 4000, 200);
+  const Answer late = test::run(*engine, test::sampled_request(prompt, 3, 7));
+  CHECK(late.timings.steps > 4000 / 128);
+  std::unique_lock lock(mutex);
+  changed.wait(lock, [&] { return ended == 3; });
+  for (const std::vector<int>& stream : passes) {
+    REQUIRE(stream.size() == 300);
+    CHECK(stream.back() - stream.front() == 299);
   }
 }
 
@@ -283,9 +321,19 @@ TEST_CASE("more than may wait are refused, and taken when there is room again") 
 TEST_CASE("the totals add up") {
   const ModelFile file(test::tiny_model("llama"));
   const auto engine = Engine::start(test::open(engine_options(file, 2)));
-  CHECK(test::run(*engine, test::sampled_request({1, 2, 3}, 7, 1)).timings.steps == 7);
-  test::run(*engine, test::sampled_request({1, 2, 3}, 5, 2));
+  const Timings first = test::run(*engine, test::sampled_request({1, 2, 3}, 7, 1)).timings;
+  const Timings second = test::run(*engine, test::sampled_request({1, 2, 3}, 5, 2)).timings;
+  CHECK(first.steps == 7);
+  REQUIRE(test::comes_to_rest(*engine));
   const EngineTotals totals = engine->totals();
+  CHECK(totals.steps == uint64_t(first.steps + second.steps));
+  CHECK(totals.queue_seconds == first.queue_seconds + second.queue_seconds);
+  CHECK(totals.first_token_seconds == first.first_token_seconds() + second.first_token_seconds());
+  CHECK(totals.generate_seconds == first.generate_seconds + second.generate_seconds);
+  CHECK(totals.step_bytes == engine->instance().weight_bytes());
+  CHECK(totals.step_seconds > 0);
+  CHECK(totals.bytes_per_second() ==
+        double(totals.step_bytes) * double(totals.steps) / totals.step_seconds);
   CHECK(totals.samples == 2);
   CHECK(totals.prompt_tokens == 6);
   CHECK(totals.cached_tokens == 2);
