@@ -39,9 +39,9 @@ std::vector<std::filesystem::path> block_files(const std::filesystem::path& fold
 
 TEST_CASE("a later program loads what an earlier one computed, and goes on with the same bits") {
   for (const char* architecture : {"llama", "gemma3", "gpt-oss"}) {
-    for (const DType kv : {DType::f32, DType::f16}) {
+    for (const DType kv : {DType::f32, DType::f16, DType::q8_0}) {
       CAPTURE(architecture);
-      const ModelFile file(test::tiny_model(architecture));
+      const ModelFile file(test::tiny_model_for(architecture, kv));
       const test::TempDir folder;
       InstanceOptions options = options_for(file.path());
       options.kv_dtype = kv;
@@ -58,6 +58,33 @@ TEST_CASE("a later program loads what an earlier one computed, and goes on with 
       const Answer expected =
           test::run(*Engine::start(test::open(options)), test::sampled_request(second, 20, 6));
       CHECK(restored.timings.loaded_tokens == 129);
+      CHECK(restored == expected);
+    }
+  }
+}
+
+TEST_CASE("a context that is shifted goes on in a later program with the same bits") {
+  for (const char* architecture : {"llama", "gemma3", "gpt-oss"}) {
+    for (const DType kv : {DType::f32, DType::q8_0}) {
+      CAPTURE(architecture);
+      const ModelFile file(test::tiny_model_for(architecture, kv));
+      const test::TempDir folder;
+      InstanceOptions options = options_for(file.path());
+      options.kv_dtype = kv;
+      options.n_ctx = 128;
+      // Longer than the context before it is answered, and again by the answer.
+      const auto request = [] {
+        Request asked = test::sampled_request(test::random_tokens(1, 300, 200), 150, 5);
+        asked.overflow = Overflow::shift;
+        return asked;
+      };
+      const Answer expected = test::run(*Engine::start(test::open(options)), request());
+      CHECK(expected.timings.dropped_tokens > 300);
+      const auto engine = start(options, folder.path());
+      CHECK(test::run(*engine, request()) == expected);
+      CHECK(test::run(*engine, request()) == expected);  // continued, from memory
+      const Answer restored = test::run(*start(options, folder.path()), request());
+      CHECK(restored.timings.loaded_tokens == 48);  // of the 64 left of the prompt
       CHECK(restored == expected);
     }
   }

@@ -36,10 +36,9 @@ TEST_CASE("the second turn computes only its new tokens, to the same bits") {
   for (const char* architecture : kArchitectures) {
     for (const DType kv : {DType::f32, DType::f16, DType::q8_0}) {
       CAPTURE(architecture);
-      const ModelFile file(test::tiny_model(architecture));
+      const ModelFile file(test::tiny_model_for(architecture, kv));
       InstanceOptions options = options_for(file, 2);
       options.kv_dtype = kv;
-      if (!Instance::open(test::cpu_registry(), options).ok()) continue;  // q8_0, odd head size
       const auto engine = Engine::start(test::open(options));
       const int n_vocab = engine->instance().config().n_vocab;
       const std::vector<TokenId> first = test::random_tokens(1, 70, n_vocab);

@@ -37,6 +37,13 @@ class ModelFile {
   std::filesystem::path path_;
 };
 
+// The first variant of an architecture; with heads that blocks of q8_0 fit where the cache has
+// them.
+inline TinyModel tiny_model_for(std::string_view architecture, DType kv) {
+  return kv == DType::q8_0 ? widened(tiny_model(architecture), DType::q8_0)
+                           : tiny_model(architecture);
+}
+
 inline InstanceOptions options_for(const std::filesystem::path& path) {
   InstanceOptions options;
   options.model_path = path;
