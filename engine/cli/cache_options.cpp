@@ -9,9 +9,15 @@ namespace lm::cli {
 
 void CacheOptions::declare(Options& options) {
   options.group("KV cache on disk");
-  options.text("--cache-dir", "DIR", folder,
-               "keep what was computed of a text in this folder, for later programs (default: only "
-               "the chat does, in $XDG_CACHE_HOME/llm or ~/.cache/llm)");
+  options.value(
+      "--cache-dir", "DIR",
+      [this](std::string_view word) -> Status {
+        if (word.empty()) return Error{ErrorCode::bad_request, "expected a folder, found nothing"};
+        folder = word;
+        return ok();
+      },
+      "keep what was computed of a text in this folder, for later programs (default: only the chat "
+      "does, in $XDG_CACHE_HOME/llm or ~/.cache/llm)");
   options.setting();
   options.flag("--no-disk-cache", off, "keep nothing on disk");
   options.setting();

@@ -58,6 +58,9 @@ TEST_CASE("cache: a folder that can't be used is a warning, not an end") {
   CHECK(finished.err.find("cache") != std::string::npos);
   setup.args.push_back("-q");
   CHECK(run_llm(setup).err.empty());
+  const Finished nowhere = run_llm({"-m", tiny_model_path(), "-p", "One day", "--cache-dir", ""});
+  CHECK(nowhere.status == 2);
+  CHECK(is_one_error(nowhere));
 }
 
 TEST_CASE("overflow: a full context ends the answer, or is shifted, which is said") {
