@@ -6,6 +6,7 @@
 #include "engine/cli/chat_messages.h"
 #include "engine/cli/chat_session.h"
 #include "engine/cli/external_editor.h"
+#include "engine/cli/statistics.h"
 #include "engine/cli/terminal.h"
 #include "engine/core/file.h"
 #include "engine/core/machine.h"
@@ -284,13 +285,18 @@ void ChatSession::stats() {
   const auto rate = [](int tokens, double seconds) {
     return seconds > 0 ? int64_t(tokens / seconds) : 0;
   };
+  std::array<char, 64> wait;
+  std::snprintf(wait.data(), wait.size(), "%.3f",
+                total_.first_token_seconds() / std::max(n_answers_, 1));
   screen_.notice(
       concat(n_answers_, " answers; ", total_.prompt_tokens, " tokens read (",
              rate(total_.prompt_tokens, total_.prompt_seconds), " per second), ",
-             total_.generated_tokens, " generated (",
+             total_.cached_tokens, " from the cache, ", total_.generated_tokens, " generated (",
              rate(std::max(total_.generated_tokens - n_answers_, 0), total_.generate_seconds),
-             " per second); peak memory ", human_bytes(peak_rss()),
-             record_.id().empty() ? "" : "; kept as " + record_.id()));
+             " per second)",
+             drafts_text(uint64_t(total_.accepted_tokens), uint64_t(total_.drafted_tokens)),
+             "; first token after ", wait.data(), " s on average; peak memory ",
+             human_bytes(peak_rss()), record_.id().empty() ? "" : "; kept as " + record_.id()));
 }
 
 void ChatSession::probs(const std::string& number) {

@@ -264,6 +264,9 @@ void ChatSession::show_status(const AnswerEnd& end) {
   total_.prompt_tokens += t.prompt_tokens - t.cached_tokens;
   total_.cached_tokens += t.cached_tokens;
   total_.generated_tokens += t.generated_tokens;
+  total_.drafted_tokens += t.drafted_tokens;
+  total_.accepted_tokens += t.accepted_tokens;
+  total_.queue_seconds += t.queue_seconds;
   total_.prompt_seconds += t.prompt_seconds;
   total_.generate_seconds += t.generate_seconds;
   ++n_answers_;

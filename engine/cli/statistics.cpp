@@ -23,10 +23,6 @@ std::string rate(int tokens, double seconds, double per_second) {
                 " per second)");
 }
 
-std::string drafts(uint64_t accepted, uint64_t drafted) {
-  return drafted > 0 ? concat(", of them ", accepted, " drafted (", drafted, " were tried)") : "";
-}
-
 std::string machine(double bytes_per_second) {
   return concat(", weights read at ", fixed(bytes_per_second / 1e9, 1), " GB/s; peak memory ",
                 human_bytes(peak_rss()), "\n");
@@ -48,7 +44,7 @@ std::string statistics_line(const Timings& t, double load_seconds) {
   if (t.cached_tokens > 0) line += concat(" and ", t.cached_tokens, " from the cache");
   line += concat("; first token after ", fixed(t.first_token_seconds(), 3), " s; answer ",
                  rate(t.generated_tokens, t.generate_seconds, tokens_per_second(t)));
-  return line + drafts(uint64_t(t.accepted_tokens), uint64_t(t.drafted_tokens)) +
+  return line + drafts_text(uint64_t(t.accepted_tokens), uint64_t(t.drafted_tokens)) +
          machine(t.bytes_per_second());
 }
 
@@ -60,9 +56,13 @@ std::string statistics_line(const EngineTotals& t, uint64_t n_lines, double seco
   return concat("llm: ", n_lines, " lines in ", int64_t(seconds * 1000),
                 " ms: ", t.prompt_tokens - t.cached_tokens, " tokens read, ", t.cached_tokens,
                 " from the cache, ", t.generated_tokens, " generated (", int64_t(rate),
-                " per second)", drafts(t.accepted_tokens, t.drafted_tokens), "; on average waited ",
-                mean(t.queue_seconds), " s, first token after ", mean(t.first_token_seconds), " s",
-                machine(t.bytes_per_second()));
+                " per second)", drafts_text(t.accepted_tokens, t.drafted_tokens),
+                "; on average waited ", mean(t.queue_seconds), " s, first token after ",
+                mean(t.first_token_seconds), " s", machine(t.bytes_per_second()));
+}
+
+std::string drafts_text(uint64_t accepted, uint64_t drafted) {
+  return drafted > 0 ? concat(", of them ", accepted, " drafted (", drafted, " were tried)") : "";
 }
 
 void warn_of_shift(const Timings& t) {

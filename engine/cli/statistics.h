@@ -17,6 +17,9 @@ std::string statistics_line(const Timings& timings, double load_seconds = 0);
 // The same of all answers to so many lines, which took so long.
 std::string statistics_line(const EngineTotals& totals, uint64_t n_lines, double seconds);
 
+// ", of them 5 drafted (7 were tried)"; empty where none were tried.
+std::string drafts_text(uint64_t accepted, uint64_t drafted);
+
 // After an answer whose context was shifted.
 void warn_of_shift(const Timings& timings);
 

@@ -31,8 +31,8 @@ struct EngineTotals {
   uint64_t drafted_tokens = 0, accepted_tokens = 0;
   double queue_seconds = 0, first_token_seconds = 0, generate_seconds = 0;  // sums: see Timings
   uint64_t steps = 0, preemptions = 0;
-  double step_seconds = 0;  // in forward passes
-  uint64_t step_bytes = 0;  // of weights, read by a pass
+  double step_seconds = 0;                             // in forward passes
+  uint64_t step_bytes = 0;                             // of weights, read by a pass
   int running = 0, waiting = 0;                        // samples, now
   int blocks = 0, cached_blocks = 0, free_blocks = 0;  // of the KV cache, now; cached ones are free
   int pages = 0, free_pages = 0;                       // likewise, of layers with a window

@@ -203,7 +203,7 @@ TEST_CASE("chat: commands say what they did, and what they can't do") {
   says("/system", "system prompt: Be brief.");
   says("//slash", "tokens/s");
   says("/probs 2", " %");
-  says("/stats", "1 answers");
+  says("/stats", "from the cache");
   says("/goto 99", "/tree");
   says("/file /no/such/file", "cannot open");
   says("/load /no/such/file", "cannot open");
