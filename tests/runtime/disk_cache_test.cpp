@@ -80,9 +80,11 @@ TEST_CASE("a context that is shifted goes on in a later program with the same bi
       };
       const Answer expected = test::run(*Engine::start(test::open(options)), request());
       CHECK(expected.timings.dropped_tokens > 300);
-      const auto engine = start(options, folder.path());
-      CHECK(test::run(*engine, request()) == expected);
-      CHECK(test::run(*engine, request()) == expected);  // continued, from memory
+      {
+        const auto engine = start(options, folder.path());
+        CHECK(test::run(*engine, request()) == expected);
+        CHECK(test::run(*engine, request()) == expected);  // continued, from memory
+      }
       const Answer restored = test::run(*start(options, folder.path()), request());
       CHECK(restored.timings.loaded_tokens == 48);  // of the 64 left of the prompt
       CHECK(restored == expected);

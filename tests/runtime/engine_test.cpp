@@ -173,6 +173,29 @@ TEST_CASE("cancelling some leaves the others as they are") {
   }
 }
 
+TEST_CASE("a cancelled request is in no further step") {
+  const ModelFile file(test::tiny_model("llama"));
+  std::atomic<RequestId> id{0};
+  std::atomic<bool> ended{false};
+  std::vector<Finish> events;
+  const auto engine = Engine::start(test::open(engine_options(file, 2)));
+  Request request = test::sampled_request({1, 2, 3}, 100, 1);
+  request.on_token = [&](const TokenEvent& event) {
+    events.push_back(event.finish);
+    id.wait(0);
+    if (events.size() == 5) engine->cancel(id);
+    ended = event.finish != Finish::none;
+    ended.notify_one();
+  };
+  id = test::require_ok(engine->submit(std::move(request)));
+  id.notify_one();
+  ended.wait(false);
+  REQUIRE(test::comes_to_rest(*engine));
+  REQUIRE(events.size() == 6);
+  CHECK(events.back() == Finish::cancelled);
+  CHECK(engine->totals().steps == 5);
+}
+
 TEST_CASE("a request ends at max_tokens, at the end of the context, or at once") {
   const ModelFile file(test::tiny_model("llama"));
   const auto engine = Engine::start(test::open(engine_options(file, 2)));
