@@ -49,7 +49,7 @@ void DeviceOptions::declare(Options& options, bool settings) {
       },
       "a layer's attention, feed-forward or experts, the embedding or the output work on the "
       "device NAME when REGEX is found in one of their tensors' names: \"ffn_.*_exps=cpu\" leaves "
-      "all experts to the CPU; repeatable, the first that is found counts");
+      "all experts to the CPU; repeatable, the last that is found counts");
   setting();
 }
 

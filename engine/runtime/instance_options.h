@@ -34,7 +34,7 @@ struct InstanceOptions {
   // The last so many layers work on the device, the others on the CPU. More than there are: the
   // embedding and the output too, all of the model.
   int device_layers = kLayersThatFit;
-  std::vector<PlaceRule> place;  // the first that fits a part decides, whatever its layer is
+  std::vector<PlaceRule> place;  // the last that fits a part decides, whatever its layer is
   BackendOptions backend;
   int n_ctx = 0;         // tokens of one sequence; 0: the smaller of trained and what fits
   int max_seqs = 1;      // sequences that run at once

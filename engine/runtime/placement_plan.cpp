@@ -45,12 +45,12 @@ Result<PlacementPlan> PlacementPlan::make(const gguf::File& file, size_t n_layer
   PlacementPlan plan(n_layers, devices);
   const Placement order(n_layers);
   plan.parts_.resize(order.n_parts());
-  std::vector<size_t> decided_by(order.n_parts(), compiled.size());
+  std::vector<std::optional<size_t>> decided_by(order.n_parts());
   const auto apply_rules = [&](size_t part, std::string_view tensor) {
     for (size_t r = 0; r < compiled.size(); ++r) {
       if (!compiled[r].pattern.occurs_in(tensor)) continue;
       compiled[r].used = true;
-      decided_by[part] = std::min(decided_by[part], r);
+      decided_by[part] = std::max(decided_by[part].value_or(r), r);
     }
   };
   for (const gguf::TensorInfo& tensor : file.tensors()) {
@@ -71,7 +71,7 @@ Result<PlacementPlan> PlacementPlan::make(const gguf::File& file, size_t n_layer
     if (!compiled[r].used) plan.unused_rules_.push_back(rules[r].pattern);
   }
   for (size_t i = 0; i < plan.parts_.size(); ++i) {
-    if (decided_by[i] < compiled.size()) plan.parts_[i].room = compiled[decided_by[i]].room;
+    if (decided_by[i]) plan.parts_[i].room = compiled[*decided_by[i]].room;
   }
   return plan;
 }

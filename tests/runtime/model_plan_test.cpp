@@ -130,9 +130,9 @@ TEST_CASE("all rooms have memory for the same context") {
   CHECK(small.rooms[0].kv_bytes + small.rooms[1].kv_bytes > f.options.kv_budget * 9 / 10);
 }
 
-TEST_CASE("rules: the first that fits a part decides for all of it") {
+TEST_CASE("rules: the last that fits a part decides for all of it") {
   Fixture f(layers("qwen3moe", 3));
-  f.options.place = {{"blk.1.ffn_up_exps", "gpu"}, {"ffn_.*_exps", "cpu"}};
+  f.options.place = {{"ffn_.*_exps", "cpu"}, {"blk.1.ffn_up_exps", "gpu"}};
   const ModelPlan plan = test::require_ok(f.plan());
   CHECK(plan.placement.text(1) == "the experts of layers 0, 2");
   CHECK(plan.rooms[1].weight_bytes == f.tensor_bytes("_exps") * 2 / 3);

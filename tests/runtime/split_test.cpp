@@ -71,8 +71,8 @@ TEST_CASE("split: experts, attention or single tensors' parts elsewhere by rules
              std::vector<PlaceRule>{{"ffn_.*_exps", "cpu"}},
              {{"attn_", "cpu"}},
              {{R"(blk\.1\.)", "cpu"}, {"^token_embd", "cpu"}},
-             {{"^output", "twin"}, {".", "cpu"}},
-             {{R"(blk\.0\.ffn)", "twin:0"}, {"ffn", "cpu"}},
+             {{".", "cpu"}, {"^output", "twin"}},
+             {{"ffn", "cpu"}, {R"(blk\.0\.ffn)", "twin:0"}},
          }) {
       CAPTURE(rules.front().pattern);
       options.place = rules;
