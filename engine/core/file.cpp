@@ -119,6 +119,8 @@ struct FileWriter::Impl {
   uint64_t size = 0;
   std::vector<std::byte> buffer;
 
+  bool nameless = false;  // until give_name()
+
   Impl(std::filesystem::path target, std::string temporary_name, int descriptor)
       : path(std::move(target)), temporary(std::move(temporary_name)), fd(descriptor) {}
   Impl(const Impl&) = delete;
@@ -137,12 +139,39 @@ struct FileWriter::Impl {
     return ok();
   }
 
+  // Its own name at once, or one to be renamed where there is a file, whose place no link can take.
+  Status give_name() {
+    const std::string self = concat("/proc/self/fd/", fd.get());
+    std::string name = path.native();
+    for (int i = 0; i < 1000; ++i) {
+      if (linkat(AT_FDCWD, self.c_str(), AT_FDCWD, name.c_str(), AT_SYMLINK_FOLLOW) == 0) {
+        if (i > 0) temporary = std::move(name);
+        nameless = false;
+        return ok();
+      }
+      if (errno != EEXIST) break;
+      name = concat(path.native(), '.', getpid(), '.', i);
+    }
+    return Error{ErrorCode::io, io_error(path, "write", errno).message};
+  }
+
   Status flush() {
     Status status = write_through(buffer);
     buffer.clear();
     return status;
   }
 };
+
+namespace {
+
+// A file that is in no folder yet, and so gone with the process, however that ends; -1 where the
+// file system has none, or nothing to name it through.
+int open_nameless(const std::filesystem::path& folder) {
+  if (access("/proc/self/fd", X_OK) != 0) return -1;
+  return ::open(folder.c_str(), O_TMPFILE | O_WRONLY | O_CLOEXEC, 0600);
+}
+
+}  // namespace
 
 FileWriter::FileWriter(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 FileWriter::FileWriter(FileWriter&&) noexcept = default;
@@ -164,13 +193,20 @@ Result<FileWriter> FileWriter::create(const std::filesystem::path& named) {
     if (fd < 0) return io_error(path, "write", errno);
     return FileWriter(std::make_unique<Impl>(path, std::string(), fd));
   }
-  std::string temporary = path.native() + ".XXXXXX";
-  const int fd = mkostemp(temporary.data(), O_CLOEXEC);
+  const std::filesystem::path folder = path.has_parent_path() ? path.parent_path() : ".";
+  int fd = open_nameless(folder);
+  const bool nameless = fd >= 0;
+  std::string temporary;
+  if (!nameless) {
+    temporary = path.native() + ".XXXXXX";
+    fd = mkostemp(temporary.data(), O_CLOEXEC);
+  }
   if (fd < 0) return io_error(path, "create", errno);
   const mode_t mask = umask(0);
   umask(mask);
   const mode_t mode = exists ? info.st_mode & 0777 : 0666 & ~mask;
   auto impl = std::make_unique<Impl>(path, std::move(temporary), fd);
+  impl->nameless = nameless;
   if (fchmod(fd, mode) != 0) return io_error(path, "create", errno);
   return FileWriter(std::move(impl));
 }
@@ -194,9 +230,11 @@ uint64_t FileWriter::size() const {
 
 Status FileWriter::commit(Sync sync) {
   LM_TRY(impl_->flush());
-  if (sync == Sync::yes && !impl_->temporary.empty() && fsync(impl_->fd.get()) != 0) {
+  const bool is_file = impl_->nameless || !impl_->temporary.empty();
+  if (sync == Sync::yes && is_file && fsync(impl_->fd.get()) != 0) {
     return Error{ErrorCode::io, io_error(impl_->path, "write", errno).message};
   }
+  if (impl_->nameless) LM_TRY(impl_->give_name());
   if (impl_->fd.close_now() != 0) {
     return Error{ErrorCode::io, io_error(impl_->path, "write", errno).message};
   }
