@@ -46,6 +46,8 @@ constexpr Row kTable[] = {
     {DType::q4_K, 15, set_codes_of<BlockQ4_K>},
     {DType::q5_K, 31, set_codes_of<BlockQ5_K>},
     {DType::q6_K, 63, set_codes_of<BlockQ6_K>},
+    {DType::tq1_0, 2, set_codes_of<BlockTQ1_0>},
+    {DType::tq2_0, 2, set_codes_of<BlockTQ2_0>},
 };
 
 const Row* find_row(DType type) {

@@ -23,7 +23,8 @@ struct GridFormat {
   size_t block_bytes() const { return size_t(dtype_info(type).block_bytes); }
 };
 
-// Whether the type is evenly spaced once its scales are fixed (q4_0 .. q8_0, i4g*, q2_K .. q6_K).
+// Whether the type is evenly spaced once its scales are fixed (q4_0 .. q8_0, i4g*, q2_K .. q6_K,
+// tq*).
 bool has_grid(DType type);
 
 // Codes are whole numbers of [0, most_code].

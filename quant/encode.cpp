@@ -91,6 +91,8 @@ constexpr Row kTable[] = {
     {DType::q6_K, encode_blocks<BlockQ6_K>},
     {DType::iq4_NL, encode_blocks<BlockIQ4_NL>},
     {DType::iq4_XS, encode_blocks<BlockIQ4_XS>},
+    {DType::tq1_0, encode_blocks<BlockTQ1_0>},
+    {DType::tq2_0, encode_blocks<BlockTQ2_0>},
     {DType::mxfp4, encode_blocks<BlockMXFP4>},
     {DType::i4g32, encode_blocks<BlockI4G<32>>},
     {DType::i4g64, encode_blocks<BlockI4G<64>>},

@@ -27,4 +27,7 @@ void encode_block(const float* x, const float* w, EncodePath path, BlockQ5_K& bl
 void encode_block(const float* x, const float* w, EncodePath path, BlockQ6_K& block);
 void encode_block(const float* x, const float* w, EncodePath path, BlockIQ4_XS& block);
 
+void encode_block(const float* x, const float* w, EncodePath path, BlockTQ1_0& block);
+void encode_block(const float* x, const float* w, EncodePath path, BlockTQ2_0& block);
+
 }  // namespace lm

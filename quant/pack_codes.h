@@ -97,5 +97,21 @@ inline void set_codes(const int* q, BlockQ6_K& block) {
   for (int j = 0; j < 256; ++j) top[j] = q[j] >> 4;
   pack_pairs(top, block.qh);
 }
+inline void set_codes(const int* q, BlockTQ2_0& block) {
+  pack_pairs(q, block.qs);
+}
+
+// Five base-3 digits, `step` numbers from one to the next, as the fraction of 256 whose multiples
+// by powers of 3 show them above the point.
+inline uint8_t pack_digits(const int* q, int step, int n) {
+  int value = 0;
+  for (int i = 0; i < 5; ++i) value = 3 * value + (i < n ? q[i * step] : 0);
+  return uint8_t((value * 256 + 242) / 243);
+}
+inline void set_codes(const int* q, BlockTQ1_0& block) {
+  for (int j = 0; j < 32; ++j) block.qs[j] = pack_digits(q + j, 32, 5);
+  for (int j = 0; j < 16; ++j) block.qs[32 + j] = pack_digits(q + 160 + j, 16, 5);
+  for (int j = 0; j < 4; ++j) block.qh[j] = pack_digits(q + 240 + j, 4, 4);
+}
 
 }  // namespace lm

@@ -19,10 +19,10 @@ constexpr size_t kBlock = 256;  // a whole number of blocks of any format
 
 using Bytes = std::vector<std::byte>;
 
-constexpr DType kBlockTypes[] = {DType::q4_0,  DType::q4_1,   DType::q5_0,   DType::q5_1,
-                                 DType::q8_0,  DType::q2_K,   DType::q3_K,   DType::q4_K,
-                                 DType::q5_K,  DType::q6_K,   DType::iq4_NL, DType::i4g32,
-                                 DType::i4g64, DType::i4g128, DType::iq4_XS, DType::mxfp4};
+constexpr DType kBlockTypes[] = {
+    DType::q4_0,  DType::q4_1,   DType::q5_0,   DType::q5_1,  DType::q8_0,   DType::q2_K,
+    DType::q3_K,  DType::q4_K,   DType::q5_K,   DType::q6_K,  DType::iq4_NL, DType::i4g32,
+    DType::i4g64, DType::i4g128, DType::iq4_XS, DType::mxfp4, DType::tq1_0,  DType::tq2_0};
 
 Bytes encoded(DType type, const std::vector<float>& x, const std::vector<float>& importance = {}) {
   Bytes bytes(row_bytes(type, int64_t(x.size())));
@@ -81,7 +81,7 @@ std::vector<float> some_importance(size_t n, uint64_t seed) {
 TEST_CASE("encode: which formats") {
   for (const DType type : kBlockTypes) CHECK(can_encode(type));
   for (const DType type : {DType::f32, DType::f16, DType::bf16}) CHECK(can_encode(type));
-  for (const DType type : {DType::i8, DType::f64, DType::q8_K, DType::iq1_S, DType::tq1_0}) {
+  for (const DType type : {DType::i8, DType::f64, DType::q8_K, DType::iq1_S}) {
     CHECK(!can_encode(type));
   }
 }
@@ -98,7 +98,7 @@ TEST_CASE("encode: relative RMSE on Gaussian numbers stays below each format's b
       {DType::q5_0, 0.041},    {DType::q4_K, 0.0713}, {DType::q4_1, 0.0707},
       {DType::iq4_NL, 0.0752}, {DType::q4_0, 0.0877}, {DType::i4g32, 0.0877},
       {DType::q3_K, 0.1463},   {DType::q2_K, 0.264},  {DType::iq4_XS, 0.0775},
-      {DType::mxfp4, 0.115}};
+      {DType::mxfp4, 0.115},   {DType::tq1_0, 0.44},  {DType::tq2_0, 0.44}};
   for (const float scale : {1.0f, 0.02f, 300.0f}) {
     const std::vector<float> x = gaussian(kBlock * 200, 21, scale);
     CHECK(relative_error(x, round_trip(DType::f32, x)) == 0);
@@ -159,6 +159,45 @@ TEST_CASE("encode: what a format holds exactly comes back exactly") {
                            DType::i4g64, DType::i4g128}) {
     CAPTURE(dtype_name(type));
     CHECK(round_trip(type, x) == x);
+  }
+}
+
+TEST_CASE("encode: ternary weights come back exactly, whatever their pattern") {
+  test::Random random(8);
+  for (const DType type : {DType::tq1_0, DType::tq2_0}) {
+    CAPTURE(dtype_name(type));
+    for (const float scale : {1.0f, 0.0123291015625f, 6.103515625e-05f, 65504.0f}) {  // halves
+      std::vector<float> x(40 * kBlock);
+      for (float& v : x) v = scale * float(int(random.below(3)) - 1);
+      std::fill_n(x.begin(), kBlock, 0.0f);
+      std::fill_n(x.begin() + kBlock, kBlock, scale);
+      std::fill_n(x.begin() + 2 * kBlock, kBlock, -scale);
+      std::fill_n(x.begin() + 3 * kBlock, kBlock, 0.0f);
+      x[3 * kBlock + 241] = -scale;  // among the last digits of tq1_0
+      CHECK(round_trip(type, x) == x);
+      CHECK(round_trip(type, x, some_importance(x.size(), 9)) == x);
+    }
+  }
+}
+
+TEST_CASE("encode: ternary blocks have the scale of least weighted squares") {
+  const std::vector<float> x = gaussian(30 * kBlock, 31), w = some_importance(x.size(), 32);
+  const std::vector<float> got = round_trip(DType::tq2_0, x, w);
+  CHECK(round_trip(DType::tq1_0, x, w) == got);
+  for (size_t first = 0; first < x.size(); first += kBlock) {
+    const auto error = [&](float d) {
+      double sum = 0;
+      for (size_t i = first; i < first + kBlock; ++i) {
+        const double rest = std::fabs(x[i]) - (std::fabs(x[i]) > d / 2 ? double(d) : 0);
+        sum += double(w[i]) * rest * rest;
+      }
+      return sum;
+    };
+    double ours = 0, least = 1e30;
+    for (size_t i = first; i < first + kBlock; ++i)
+      ours += double(w[i]) * std::pow(double(x[i]) - double(got[i]), 2);
+    for (int i = 1; i < 400; ++i) least = std::min(least, error(0.01f * float(i)));
+    CHECK(ours < 1.0005 * least);
   }
 }
 
@@ -226,7 +265,9 @@ TEST_CASE("encode: importance lowers the error that it weighs") {
     CAPTURE(dtype_name(type));
     const double with = relative_error(x, round_trip(type, x, importance), importance);
     const double without = relative_error(x, round_trip(type, x), importance);
-    CHECK(with < (type == DType::mxfp4 ? 0.995 : 0.95) * without);  // there: an exponent alone
+    // mxfp4 can only choose an exponent, ternary blocks only what counts as 0.
+    const bool ternary = type == DType::tq1_0 || type == DType::tq2_0;
+    CHECK(with < (type == DType::mxfp4 ? 0.995 : ternary ? 0.98 : 0.95) * without);
   }
 }
 
