@@ -69,6 +69,14 @@ void Hessian::add_prior(std::span<const float> mean_squares, double rows) {
   for (int64_t i = 0; i < n_cols_; ++i) h[i * n_cols_ + i] += share * mean_squares[size_t(i)];
 }
 
+void Hessian::add_prior(const Hessian& other, double rows) {
+  LM_CHECK(n_rows_ > 0 && rows >= 0 && other.n_cols_ == n_cols_ && other.n_rows_ > 0);
+  const auto share = float(rows / (double(n_rows_) + rows));
+  float* h = values_.get();
+  const float* o = other.values_.get();
+  for (int64_t i = 0; i < n_cols_ * n_cols_; ++i) h[i] += share * (o[i] - h[i]);
+}
+
 std::vector<float> Hessian::diagonal() const {
   std::vector<float> diagonal(size_t(n_cols_), 0.0f);
   for (size_t i = 0; i < diagonal.size(); ++i) diagonal[i] = values_[i * size_t(n_cols_) + i];

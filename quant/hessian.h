@@ -26,6 +26,8 @@ class Hessian {
   // After finish(): as if `rows` more rows had been there, whose columns have these mean squares
   // and nothing to do with each other. What few rows say by chance counts less then.
   void add_prior(std::span<const float> mean_squares, double rows);
+  // Likewise, as if `rows` more rows had been there that are like those of `other`, finished too.
+  void add_prior(const Hessian& other, double rows);
 
   int64_t n_cols() const { return n_cols_; }
   int64_t n_rows() const { return n_rows_; }

@@ -60,13 +60,16 @@ class GroupRounding final : public QuantizeMethod {
 
 }  // namespace
 
-Status check_group_bits(std::span<const PlannedType> plan, int bits, bool symmetric) {
+Status check_group_bits(std::span<const PlannedType> plan, std::optional<int> bits,
+                        bool symmetric) {
   const bool groups =
       std::ranges::any_of(plan, [](const PlannedType& planned) { return is_i4g(planned.type); });
-  if (groups || (bits == 4 && !symmetric)) return ok();
+  if (groups || (!bits && !symmetric)) return ok();
+  const std::string what =
+      bits ? concat(*bits, symmetric ? " symmetric bits" : " bits") : std::string("symmetric bits");
   return Error{ErrorCode::bad_request,
-               concat("expected a type of groups (i4g32, i4g64 or i4g128) for ", bits,
-                      symmetric ? " symmetric bits" : " bits", ", found none in the mixture")};
+               concat("expected a type of groups (i4g32, i4g64 or i4g128) for ", what,
+                      ", found none in the mixture")};
 }
 
 std::unique_ptr<QuantizeMethod> make_group_rounding(int bits, bool symmetric) {

@@ -5,20 +5,21 @@
 
 namespace lm {
 
-Status HessianCollector::watch(std::span<const InputGroup> groups, const std::string& router) {
+Status HessianCollector::watch(std::span<const InputGroup> groups, const std::string& router,
+                               int64_t router_cols) {
   stop();
   for (const InputGroup& group : groups) {
     slots_.push_back({group.watched, group.expert, LM_TRY(Hessian::create(group.n_cols))});
   }
   router_ = router;
+  if (!router.empty()) router_hessian_ = LM_TRY(Hessian::create(router_cols));
   return ok();
 }
 
 void HessianCollector::stop() {
   slots_.clear();
   router_.clear();
-  squares_.clear();
-  n_router_rows_ = 0;
+  router_hessian_.reset();
 }
 
 void HessianCollector::begin_sequence() {
@@ -31,7 +32,7 @@ bool HessianCollector::wants(std::string_view tensor) {
 }
 
 void HessianCollector::observe(const MatrixInput& input) {
-  if (input.tensor == router_) return add_squares(input);
+  if (input.tensor == router_) return router_hessian_->add(input.rows, input.n, threads_);
   const auto slot = std::ranges::find_if(slots_, [&](const Slot& at) {
     return at.tensor == input.tensor && (at.expert < 0 || at.expert == input.expert);
   });
@@ -40,17 +41,12 @@ void HessianCollector::observe(const MatrixInput& input) {
   slot->hessian.add(input.rows, input.n, threads_);
 }
 
-void HessianCollector::add_squares(const MatrixInput& input) {
-  squares_.resize(size_t(input.k), 0.0f);
-  for (size_t i = 0; i < input.rows.size(); ++i)
-    squares_[i % size_t(input.k)] += input.rows[i] * input.rows[i];
-  n_router_rows_ += input.n;
-}
-
-std::vector<float> HessianCollector::router_mean_squares() const {
-  std::vector<float> means = squares_;
-  for (float& mean : means) mean /= float(n_router_rows_);
-  return means;
+Result<std::optional<Hessian>> HessianCollector::finish_router() {
+  if (router_hessian_) {
+    Status status = router_hessian_->finish();
+    if (!status.ok()) return std::move(status).error().within(router_);
+  }
+  return std::exchange(router_hessian_, std::nullopt);
 }
 
 Result<std::vector<Hessian>> HessianCollector::finish() {

@@ -3,6 +3,7 @@
 #pragma once
 #include <cstddef>
 #include <map>
+#include <optional>
 #include <set>
 #include <span>
 #include <string>
@@ -24,12 +25,12 @@ enum class LayerMethod { gptq, awq };
 
 struct LayerMethodOptions {
   LayerMethod method = LayerMethod::gptq;
-  int bits = 4;            // of i4g types: 2, 3 or 4
-  bool symmetric = false;  // likewise
+  std::optional<int> bits{};  // of i4g types: 2, 3 or 4; nothing: 4, and other types need none
+  bool symmetric = false;     // likewise
   FeedbackOptions feedback{};
 
   GridFormat format(DType type) const {
-    return {.type = type, .bits = bits, .symmetric = symmetric};
+    return {.type = type, .bits = bits.value_or(4), .symmetric = symmetric};
   }
 };
 
@@ -45,17 +46,17 @@ using LayerBytes = std::map<std::string, std::vector<std::byte>, std::less<>>;
 // then asked for the bytes, which do not depend on where one batch ended and the next began.
 class LayerQuantizer {
  public:
-  // All tensors of the layer. bad_file for weights that are not finite.
+  // All tensors of the layer, and the Hessian of what all experts read where there are any: an
+  // expert that few tokens reached is taken to read the like where they leave it open; one that
+  // none reached is quantized by it alone, and what reads behind its activation is rounded to
+  // nearest. bad_file for weights that are not finite.
   static Result<LayerQuantizer> create(std::vector<LayerTensor> tensors,
+                                       std::optional<Hessian> shared,
                                        const LayerMethodOptions& options, ThreadPool& threads);
 
   // Groups with the Hessians of their inputs. All groups of an expert, and all that are of none,
   // come together: AWQ folds the scales of one into rows of another.
-  // `ffn_importance`: mean squares of what all experts read (empty: none). An expert that few
-  // tokens reached is taken to be like that where they leave it open; one that none reached is
-  // rounded to nearest by it.
-  Status add(std::span<const InputGroup> groups, std::vector<Hessian> hessians,
-             std::span<const float> ffn_importance);
+  Status add(std::span<const InputGroup> groups, std::vector<Hessian> hessians);
   // Behind the last batch. What is in no group or has no grid is rounded to nearest.
   LayerBytes finish() &&;
 
@@ -79,6 +80,7 @@ class LayerQuantizer {
   std::vector<Slice> slices(const InputGroup& group);  // those with a grid
   std::byte* bytes(const LayerTensor& tensor, int64_t row);
 
+  bool reads_shared(const InputGroup& group) const;
   void add_prior(const InputGroup& group, Hessian& hessian) const;
   Status feed_back(const InputGroup& group, const Hessian& hessian);
   std::vector<float> scale(const InputGroup& group, const Hessian& hessian);
@@ -92,7 +94,8 @@ class LayerQuantizer {
   LayerMethodOptions options_;
   ThreadPool* threads_;
   std::map<std::string, std::vector<float>, std::less<>> numbers_;
-  std::vector<float> ffn_importance_;
+  std::optional<Hessian> shared_;  // of all experts
+  std::vector<float> shared_importance_;
   std::set<int> unreached_;  // experts
   LayerBytes bytes_;
 };

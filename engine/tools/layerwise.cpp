@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <cstdio>
 #include <new>
 #include <optional>
@@ -27,7 +28,7 @@ namespace lm {
 namespace {
 
 // Changes when a method makes something else of the same input: layers of both would not fit.
-constexpr int kMethodVersion = 2;
+constexpr int kMethodVersion = 3;
 // Of a finished layer: the run that it belongs to, and how many experts the text said nothing of.
 constexpr std::string_view kRunKey = "llm.quantize.run";
 constexpr std::string_view kUnreachedKey = "llm.quantize.unreached_experts";
@@ -50,11 +51,16 @@ std::string duration(double seconds) {
 }
 
 // Hessians of fewer rows than columns leave some of what a matrix does unsaid.
-void note_short_text(const QuantizeContext& context, std::span<const InputGroup> groups,
+void note_short_text(const QuantizeContext& context, std::span<const LayerParts> layers,
                      uint64_t n_tokens) {
   const auto wanted = [](const InputGroup& group) { return double(group.n_cols) / group.share; };
-  const auto most = std::ranges::max_element(groups, {}, wanted);
-  if (most == groups.end() || double(n_tokens) >= wanted(*most)) return;
+  const InputGroup* most = nullptr;
+  for (const LayerParts& layer : layers) {
+    for (const InputGroup& group : layer.groups) {
+      if (most == nullptr || wanted(group) > wanted(*most)) most = &group;
+    }
+  }
+  if (most == nullptr || double(n_tokens) >= wanted(*most)) return;
   const auto reach = uint64_t(double(n_tokens) * most->share);
   context.notes(concat("the calibration text has ", n_tokens, " tokens",
                        most->expert >= 0 ? concat(", about ", reach, " for each expert,") : "",
@@ -69,7 +75,8 @@ class Clock {
 
   void add(double operations) {
     done_ += operations;
-    if (options_.progress) options_.progress(uint64_t(done_), uint64_t(std::max(total_, done_)));
+    const auto whole = [](double count) { return uint64_t(std::llround(count)); };
+    if (options_.progress) options_.progress(whole(done_), whole(std::max(total_, done_)));
   }
   double seconds() const {
     return std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
@@ -96,9 +103,11 @@ class LayerwiseMethod final : public QuantizeMethod {
   Status fill(const QuantizeContext& context, size_t index,
               const gguf::Writer::Sink& sink) override;
   void finish() override;
+  Error failed(Error error) const override;
 
  private:
   fs::path part_path(int layer) const;
+  std::string kept() const;  // what of the work is there when it ends early
   Error stopped() const;
   Result<std::optional<gguf::File>> finished(int layer) const;
   Status run(const QuantizeContext& context, gguf::Writer& writer);
@@ -110,19 +119,19 @@ class LayerwiseMethod final : public QuantizeMethod {
                     LayerRunner& runner, HessianCollector& collector);
   Status quantize_layer(const QuantizeContext& context, int layer, LayerRunner& runner,
                         HessianCollector& collector, std::span<const float> x);
-  Status watch(const QuantizeContext& context, LayerRunner& runner, HessianCollector& collector,
-               std::span<const float> x);
+  Status watch(const QuantizeContext& context, int layer, LayerRunner& runner,
+               HessianCollector& collector, std::span<const float> x);
   Status write_part(std::span<const LayerTensor> tensors, LayerQuantizer quantizer,
                     int layer) const;
   Status note_unreached(const QuantizeContext& context) const;
-  Status pass_on(const QuantizeContext& context, LayerRunner& runner, std::span<float> x);
+  Status pass_on(const QuantizeContext& context, int layer, LayerRunner& runner,
+                 std::span<float> x);
 
   const Registry& registry_;
   LayerwiseOptions options_;
   std::string run_;  // names this run: see kRunKey
   size_t sequence_floats_ = 0;
-  uint64_t hessian_budget_ = 0;  // bytes
-  LayerCost cost_;
+  RunCost cost_;
   std::optional<Clock> clock_;
   bool announced_ = false;  // how long it takes
   std::vector<gguf::File> parts_;
@@ -134,12 +143,21 @@ fs::path LayerwiseMethod::part_path(int layer) const {
   return options_.work / name;
 }
 
+std::string LayerwiseMethod::kept() const {
+  return concat(parts_.size(), " finished layers are kept in ",
+                printable(options_.work.string(), 1000), ", and the same command goes on");
+}
+
 Error LayerwiseMethod::stopped() const {
   if (parts_.empty()) return {ErrorCode::cancelled, "stopped before the first layer was finished"};
-  const std::string message =
-      concat("stopped; ", parts_.size(), " finished layers are kept in ",
-             printable(options_.work.string(), 1000), ", and the same command goes on");
-  return Error{ErrorCode::cancelled, message};
+  return Error{ErrorCode::cancelled, concat("stopped; ", kept())};
+}
+
+// Hours of work are not lost to a full disk.
+Error LayerwiseMethod::failed(Error error) const {
+  const bool interrupted = error.code == ErrorCode::io || error.code == ErrorCode::cancelled;
+  if (interrupted && !parts_.empty()) error.message += concat("; ", kept());
+  return error;
 }
 
 Status LayerwiseMethod::check(std::span<const PlannedType> plan) const {
@@ -157,8 +175,8 @@ Result<std::string> LayerwiseMethod::fingerprint(const QuantizeContext& context,
                                                  const Calibration& calibration,
                                                  const Backend& backend) const {
   const LayerMethodOptions& m = options_.method;
-  std::string text = concat(name(), ' ', kMethodVersion, ' ', m.bits, ' ', m.symmetric, ' ',
-                            m.feedback.damping, ' ', m.feedback.by_importance, ' ',
+  std::string text = concat(name(), ' ', kMethodVersion, ' ', m.bits.value_or(4), ' ', m.symmetric,
+                            ' ', m.feedback.damping, ' ', m.feedback.by_importance, ' ',
                             backend.arithmetic(), ' ', calibration.n_ctx, '\n');
   // The whole model: a layer follows from all weights before it, and from the metadata.
   HashStream hash;
@@ -217,30 +235,30 @@ Result<std::optional<gguf::File>> LayerwiseMethod::finished(int layer) const {
 Status LayerwiseMethod::announce_cost(const QuantizeContext& context,
                                       const Calibration& calibration) {
   const ModelConfig config = LM_TRY(read_config(context.file));
-  const std::vector<LayerTensor> tensors = tensors_of(context, 0);
-  const std::vector<InputGroup> groups = input_groups(context.file, config, 0);
-  const uint64_t n_tokens = calibration.n_tokens(), available = available_memory(),
-                 fixed = layerwise_memory(tensors, {}, n_tokens, config.d_model),
-                 rest = available - std::min(available, fixed);
-  hessian_budget_ =
-      options_.hessian_budget > 0 ? options_.hessian_budget : std::min(available / 4, rest / 2);
-  const GroupBatches batches = group_batches(groups, hessian_budget_);
-  cost_ = layer_cost(tensors, groups, batches.size(), options_.method.method, calibration.n_ctx);
+  std::vector<LayerParts> layers;
+  for (int i = 0; i < int(config.layers.size()); ++i)
+    layers.push_back({tensors_of(context, i), input_groups(context.file, config, i)});
+  const uint64_t n_tokens = calibration.n_tokens(), available = available_memory();
+  cost_ = run_cost(layers, {.method = options_.method.method,
+                            .n_tokens = n_tokens,
+                            .n_ctx = calibration.n_ctx,
+                            .d_model = config.d_model,
+                            .available = available,
+                            .hessian_budget = options_.hessian_budget});
   sequence_floats_ = size_t(calibration.n_ctx) * size_t(config.d_model);
-  const uint64_t bytes = layerwise_memory(tensors, batches, n_tokens, config.d_model);
-  if (bytes > available) {
+  if (cost_.bytes > available) {
     return Error{ErrorCode::out_of_memory,
-                 concat("expected ", bytes >> 20, " MiB of memory for ", n_tokens,
+                 concat("expected ", cost_.bytes >> 20, " MiB of memory for ", n_tokens,
                         " tokens of calibration, found ", available >> 20, " MiB")};
   }
   if (options_.announce) {
     std::string line = concat(name(), ": ", config.layers.size(), " layers, ", n_tokens,
                               " tokens in ", calibration.sequences.size(), " sequences, ",
-                              (bytes >> 20) + 1, " MiB beside the mapped file");
-    if (batches.size() > 1) line += concat(", experts in ", batches.size(), " batches");
+                              (cost_.bytes >> 20) + 1, " MiB beside the mapped file");
+    if (cost_.n_batches > 1) line += concat(", experts in ", cost_.n_batches, " batches");
     options_.announce(line);
   }
-  note_short_text(context, groups, n_tokens);
+  note_short_text(context, layers, n_tokens);
   return ok();
 }
 
@@ -274,9 +292,12 @@ Status LayerwiseMethod::run(const QuantizeContext& context, gguf::Writer& writer
     LayerRunner runner = LM_TRY(LayerRunner::open(context.file, *backend, calibration.n_ctx));
     return run_layers(context, calibration, runner, collector);
   };
-  const Status finished = all_layers();
-  if (!finished.ok()) fs::remove(options_.work, failed);  // when no layer waits in it
-  LM_TRY(finished);
+  Status finished = all_layers();
+  if (!finished.ok()) {
+    fs::remove(options_.work, failed);  // when no layer waits in it
+    Error error = std::move(finished).error();
+    return error.code == ErrorCode::io ? this->failed(std::move(error)) : error;
+  }
   LM_TRY(note_unreached(context));
   writer.set_str("quantize.method", name());
   writer.set_u32("quantize.calibration.tokens", uint32_t(calibration.n_tokens()));
@@ -297,10 +318,7 @@ Status LayerwiseMethod::run_layers(const QuantizeContext& context, const Calibra
     options_.announce(concat("going on behind ", next, " finished layers of ", n_layers));
   if (next == n_layers) return ok();
   const auto n_sequences = calibration.sequences.size();
-  // Finished layers are only passed through; behind the last one nothing is passed on.
-  clock_.emplace(cost_.total(n_sequences) * double(n_layers - next) +
-                     cost_.sequence * double(n_sequences) * (next - 1),
-                 options_);
+  clock_.emplace(cost_.total(size_t(next), n_sequences), options_);
 
   // The residual stream of all sequences, before the layer whose turn it is.
   std::vector<float> x(calibration.sequences.size() * sequence_floats_);
@@ -312,7 +330,7 @@ Status LayerwiseMethod::run_layers(const QuantizeContext& context, const Calibra
     if (layer >= next) LM_TRY(quantize_layer(context, layer, runner, collector, x));
     if (layer + 1 == n_layers) break;
     LM_TRY(runner.load(layer, parts_[size_t(layer)]));
-    LM_TRY(pass_on(context, runner, x));
+    LM_TRY(pass_on(context, layer, runner, x));
   }
   return ok();
 }
@@ -323,32 +341,36 @@ Status LayerwiseMethod::quantize_layer(const QuantizeContext& context, int layer
                                        std::span<const float> x) {
   const std::vector<LayerTensor> tensors = tensors_of(context, layer);
   const std::vector<InputGroup> groups = input_groups(context.file, runner.config(), layer);
-  const bool experts = runner.config().layers[size_t(layer)].ffn.moe.n_experts > 0;
-  const std::string router = experts ? concat("blk.", layer, ".ffn_gate_inp.weight") : "";
   std::optional<LayerQuantizer> quantizer;
-  for (const std::span<const InputGroup> batch : group_batches(groups, hessian_budget_)) {
-    LM_TRY(collector.watch(batch, router));
+  for (const std::span<const InputGroup> batch : group_batches(groups, cost_.hessian_budget)) {
+    const bool first = !quantizer;
+    const bool router = first && shared_columns(groups) > 0;
+    LM_TRY(collector.watch(batch, router ? concat("blk.", layer, ".ffn_gate_inp.weight") : "",
+                           shared_columns(groups)));
     // Loaded once: the first batch wants the inputs of all tensors that later ones do.
-    if (!quantizer) LM_TRY(runner.load(layer, context.file));
-    LM_TRY(watch(context, runner, collector, x));
+    if (first) LM_TRY(runner.load(layer, context.file));
+    LM_TRY(watch(context, layer, runner, collector, x));
     std::vector<Hessian> hessians = LM_TRY(collector.finish());
-    if (!quantizer)
-      quantizer = LM_TRY(LayerQuantizer::create(tensors, options_.method, context.threads));
-    LM_TRY(quantizer->add(batch, std::move(hessians), collector.router_mean_squares()));
+    if (first) {
+      quantizer = LM_TRY(LayerQuantizer::create(tensors, LM_TRY(collector.finish_router()),
+                                                options_.method, context.threads));
+    }
+    LM_TRY(quantizer->add(batch, std::move(hessians)));
   }
   collector.stop();
   LM_TRY(write_part(tensors, *std::move(quantizer), layer));
   parts_.push_back(LM_TRY(gguf::File::open(part_path(layer))));
   for (const LayerTensor& tensor : tensors) context.file.release(tensor.from->bytes);
-  clock_->add(cost_.quantize);
+  clock_->add(cost_.layers[size_t(layer)].quantize);
   return ok();
 }
 
 // All sequences through the layer, which stays before them.
-Status LayerwiseMethod::watch(const QuantizeContext& context, LayerRunner& runner,
+Status LayerwiseMethod::watch(const QuantizeContext& context, int layer, LayerRunner& runner,
                               HessianCollector& collector, std::span<const float> x) {
   std::vector<float> sequence(sequence_floats_);
-  const double operations = cost_.sequence + cost_.hessians / double(cost_.n_batches);
+  const LayerCost& cost = cost_.layers[size_t(layer)];
+  const double operations = cost.sequence + cost.hessians / double(cost.n_batches);
   const double before = clock_->seconds();
   for (size_t first = 0; first < x.size(); first += sequence_floats_) {
     if (context.stop && context.stop()) return stopped();
@@ -365,12 +387,12 @@ Status LayerwiseMethod::watch(const QuantizeContext& context, LayerRunner& runne
   return ok();
 }
 
-Status LayerwiseMethod::pass_on(const QuantizeContext& context, LayerRunner& runner,
+Status LayerwiseMethod::pass_on(const QuantizeContext& context, int layer, LayerRunner& runner,
                                 std::span<float> x) {
   for (size_t first = 0; first < x.size(); first += sequence_floats_) {
     if (context.stop && context.stop()) return stopped();
     LM_TRY(runner.run(x.subspan(first, sequence_floats_)));
-    clock_->add(cost_.sequence);
+    clock_->add(cost_.layers[size_t(layer)].sequence);
   }
   return ok();
 }
@@ -401,7 +423,8 @@ Status LayerwiseMethod::note_unreached(const QuantizeContext& context) const {
   context.notes(
       concat("the calibration text reached ", n_experts, " experts of ", n_layers,
              n_layers == 1 ? " layer" : " layers",
-             " with no token: they are rounded to nearest, a longer text would reach them"));
+             " with no token: they are quantized by what the others read, and rounded to nearest "
+             "where that says nothing; a longer text would reach them"));
   return ok();
 }
 

@@ -26,15 +26,17 @@ double share_of(const gguf::TensorInfo& tensor, std::span<const InputGroup> grou
   return found == groups.end() ? 1 : found->share;
 }
 
-uint64_t hessian_bytes(const InputGroup& group) {
-  return uint64_t(group.n_cols) * uint64_t(group.n_cols) * sizeof(float);
+uint64_t hessian_bytes(int64_t n_cols) {
+  return uint64_t(n_cols) * uint64_t(n_cols) * sizeof(float);
 }
 
 }  // namespace
 
-LayerCost layer_cost(std::span<const LayerTensor> tensors, std::span<const InputGroup> groups,
-                     size_t n_batches, LayerMethod method, int n_ctx) {
+LayerCost layer_cost(const LayerParts& layer, size_t n_batches, LayerMethod method, int n_ctx) {
+  const auto& [tensors, groups] = layer;
   LayerCost cost{.n_batches = n_batches};
+  const auto shared = double(shared_columns(groups));
+  cost.hessians = shared * shared * n_ctx;
   for (const LayerTensor& tensor : tensors)
     cost.sequence += 2.0 * double(n_numbers(*tensor.from)) * share_of(*tensor.from, groups) * n_ctx;
   for (const InputGroup& group : groups) {
@@ -61,6 +63,13 @@ LayerCost layer_cost(std::span<const LayerTensor> tensors, std::span<const Input
   return cost;
 }
 
+// The first group of an expert is that before its activation.
+int64_t shared_columns(std::span<const InputGroup> groups) {
+  const auto found =
+      std::ranges::find_if(groups, [](const InputGroup& group) { return group.expert >= 0; });
+  return found == groups.end() ? 0 : found->n_cols;
+}
+
 GroupBatches group_batches(std::span<const InputGroup> groups, uint64_t budget) {
   GroupBatches batches;
   size_t first = 0;
@@ -70,7 +79,7 @@ GroupBatches group_batches(std::span<const InputGroup> groups, uint64_t budget) 
     size_t end = i;
     uint64_t bytes = 0;
     for (; end < groups.size() && groups[end].expert == expert; ++end)
-      bytes += hessian_bytes(groups[end]);
+      bytes += hessian_bytes(groups[end].n_cols);
     const bool has_expert = i > first && groups[i - 1].expert >= 0;
     if (has_expert && used + bytes > budget) {
       batches.push_back(groups.subspan(first, i - first));
@@ -84,10 +93,10 @@ GroupBatches group_batches(std::span<const InputGroup> groups, uint64_t budget) 
   return batches;
 }
 
-uint64_t layerwise_memory(std::span<const LayerTensor> tensors, const GroupBatches& batches,
-                          uint64_t n_tokens, int64_t d_model) {
+uint64_t layerwise_memory(const LayerParts& layer, const GroupBatches& batches, uint64_t n_tokens,
+                          int64_t d_model) {
   uint64_t numbers = 0, stored = 0, squares = 0, largest = 0;
-  for (const LayerTensor& tensor : tensors) {
+  for (const LayerTensor& tensor : layer.tensors) {
     numbers += uint64_t(n_numbers(*tensor.from)) * sizeof(float);
     stored += uint64_t(n_numbers(*tensor.from)) / uint64_t(dtype_info(tensor.type).block_elems) *
               uint64_t(dtype_info(tensor.type).block_bytes);
@@ -95,12 +104,39 @@ uint64_t layerwise_memory(std::span<const LayerTensor> tensors, const GroupBatch
   for (const std::span<const InputGroup> batch : batches) {
     uint64_t sum = 0;
     for (const InputGroup& group : batch) {
-      sum += hessian_bytes(group);
-      largest = std::max(largest, hessian_bytes(group));
+      sum += hessian_bytes(group.n_cols);
+      largest = std::max(largest, hessian_bytes(group.n_cols));
     }
     squares = std::max(squares, sum);
   }
-  return n_tokens * uint64_t(d_model) * sizeof(float) + 2 * numbers + stored + squares + largest;
+  return n_tokens * uint64_t(d_model) * sizeof(float) + 2 * numbers + stored + squares + largest +
+         hessian_bytes(shared_columns(layer.groups));
+}
+
+double RunCost::total(size_t next, size_t n_sequences) const {
+  double sum = 0;
+  for (size_t i = 0; i < layers.size(); ++i)
+    sum += i < next ? double(n_sequences) * layers[i].sequence : layers[i].total(n_sequences);
+  return sum - (layers.empty() ? 0 : double(n_sequences) * layers.back().sequence);
+}
+
+RunCost run_cost(std::span<const LayerParts> layers, const RunShape& shape) {
+  uint64_t fixed = 0;
+  for (const LayerParts& layer : layers)
+    fixed = std::max(fixed, layerwise_memory(layer, {}, shape.n_tokens, shape.d_model));
+  const uint64_t rest = shape.available - std::min(shape.available, fixed);
+  RunCost cost{.layers = {},
+               .hessian_budget = shape.hessian_budget > 0
+                                     ? shape.hessian_budget
+                                     : std::min(shape.available / 4, rest / 2)};
+  for (const LayerParts& layer : layers) {
+    const GroupBatches batches = group_batches(layer.groups, cost.hessian_budget);
+    cost.layers.push_back(layer_cost(layer, batches.size(), shape.method, shape.n_ctx));
+    cost.n_batches = std::max(cost.n_batches, batches.size());
+    cost.bytes =
+        std::max(cost.bytes, layerwise_memory(layer, batches, shape.n_tokens, shape.d_model));
+  }
+  return cost;
 }
 
 }  // namespace lm

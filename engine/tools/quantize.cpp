@@ -114,7 +114,7 @@ Result<QuantizeReport> quantize(QuantizeOptions options) {
       .notes = [&](std::string_view note) { job.report.notes.emplace_back(note); }};
   LM_TRY(options.method->prepare(context, writer));
   uint64_t done = 0;  // numbers of the tensors before
-  LM_TRY(writer.write(options.out, [&](size_t i, const gguf::Writer::Sink& sink) -> Status {
+  const auto fill = [&](size_t i, const gguf::Writer::Sink& sink) -> Status {
     const QuantizedTensor& tensor = job.report.tensors[i];
     uint64_t written = 0;
     LM_TRY(options.method->fill(context, i, [&](std::span<const std::byte> bytes) -> Status {
@@ -127,7 +127,9 @@ Result<QuantizeReport> quantize(QuantizeOptions options) {
     }));
     done += tensor.n_elements;
     return ok();
-  }));
+  };
+  Status written = writer.write(options.out, fill);
+  if (!written.ok()) return options.method->failed(std::move(written).error());
   options.method->finish();
   job.report.seconds = std::chrono::duration<double>(Clock::now() - begin).count();
   return job.report;

@@ -51,6 +51,8 @@ class QuantizeMethod {
                       const gguf::Writer::Sink& sink) = 0;
   // The output is there, whole.
   virtual void finish() {}
+  // It is not: what came behind prepare() failed. May add to what is said.
+  virtual Error failed(Error error) const { return error; }
 };
 
 // Each block by itself, weighted by the importance matrix where there is one.

@@ -194,6 +194,51 @@ TEST_CASE("a prior counts in a Hessian as rows whose columns are independent") {
   }
 }
 
+TEST_CASE("a prior that is another Hessian counts as its rows would") {
+  ThreadPool one(1);
+  constexpr int64_t k = 40;
+  const std::vector<float> rows = correlated_rows(30, k, 8);
+  const std::span<const float> all(rows);
+  Hessian hessian = hessian_of(all.first(10 * k), k, one);
+  hessian.add_prior(hessian_of(all.last(20 * k), k, one), 20);
+  const Hessian together = hessian_of(all, k, one);
+  for (size_t i = 0; i < size_t(k * k); ++i)
+    CHECK(hessian.values()[i] == doctest::Approx(together.values()[i]).epsilon(1e-4));
+}
+
+// What an expert that the text hardly reaches is quantized by: its own rows, and those of all.
+TEST_CASE("few rows: what all experts read keeps error feedback from guessing") {
+  constexpr int64_t k = 256, n_rows = 24, n_many = 1500;
+  ThreadPool pool(2);
+  const std::vector<float> rows = correlated_rows(2 * n_many, k, 12);
+  const std::span<const float> all(rows);
+  const Hessian unseen = hessian_of(all.first(n_many * k), k, pool);
+  const std::span<const float> seen = all.last(n_many * k);
+  Hessian shared = hessian_of(seen, k, pool);
+  shared.add_prior(shared.diagonal(), 0.3 * k);
+  const std::vector<float> w = normal_rows(n_rows, k, 13);
+  const GridFormat format{.type = DType::i4g64, .bits = 3};
+  const auto error = [&](const Hessian& hessian) {
+    const auto blocks = feedback(hessian, {}, format, w, pool);
+    return hessian_error(unseen, w, decoded(format, blocks, w.size()), pool);
+  };
+  const double rounded =
+      hessian_error(unseen, w, decoded(format, nearest(format, w, k, {}), w.size()), pool);
+  for (const int64_t few : {1, 8, 40}) {
+    CAPTURE(few);
+    const std::span<const float> own = seen.first(size_t(few * k));
+    Hessian flat = hessian_of(own, k, pool), like_all = hessian_of(own, k, pool);
+    const double alone = error(flat);
+    flat.add_prior(shared.diagonal(), 0.3 * k);
+    like_all.add_prior(shared, k);
+    const double with_flat = error(flat), with_all = error(like_all);
+    MESSAGE(few, " rows: nearest ", rounded, ", alone ", alone, ", independent columns ", with_flat,
+            ", like all ", with_all);
+    CHECK(with_flat < rounded);
+    CHECK(with_all < 0.9 * with_flat);
+  }
+}
+
 TEST_CASE("Hessians of nothing, and of what is not finite, are refused") {
   ThreadPool pool(1);
   Hessian empty = require_ok(Hessian::create(4));
@@ -251,8 +296,9 @@ TEST_CASE("error feedback beats rounding to nearest in the output's error, on ev
   const std::vector<float> diagonal = hessian.diagonal();
   const std::vector<float> w = normal_rows(n_rows, k, 5);
   std::vector<GridFormat> formats;
-  for (const DType type : {DType::q4_0, DType::q4_1, DType::q5_0, DType::q5_1, DType::q8_0,
-                           DType::q2_K, DType::q3_K, DType::q4_K, DType::q5_K, DType::q6_K})
+  for (const DType type :
+       {DType::q4_0, DType::q4_1, DType::q5_0, DType::q5_1, DType::q8_0, DType::q2_K, DType::q3_K,
+        DType::q4_K, DType::q5_K, DType::q6_K, DType::tq1_0, DType::tq2_0})
     formats.push_back({.type = type});
   for (const DType type : {DType::i4g32, DType::i4g64, DType::i4g128}) {
     for (const int bits : {2, 3, 4}) {

@@ -57,7 +57,8 @@ class Maker {
     const int n_vocab = int(vocabulary.pieces.size());
     embedding("token_embd.weight", n_vocab,
               m_.architecture == "gemma3" ? 1 / std::sqrt(float(m_.d_model)) : 1);
-    for (int i = 0; i < m_.n_layers; ++i) layer("blk." + std::to_string(i) + ".");
+    for (int i = 0; i < m_.n_layers; ++i)
+      layer("blk." + std::to_string(i) + ".", m_.n_experts == 0 || i < m_.n_dense);
     norm("output_norm.weight", m_.d_model);
     if (!m_.tied) embedding("output.weight", n_vocab, 4 / std::sqrt(float(m_.d_model)));
     return std::move(file_);
@@ -71,7 +72,7 @@ class Maker {
   void hyperparameters();
   void rope();
   void tokenizer(const Vocabulary& vocabulary);
-  void layer(const std::string& blk);
+  void layer(const std::string& blk, bool dense);
   void attention(const std::string& blk);
   void experts(const std::string& blk);
 
@@ -147,6 +148,7 @@ void Maker::hyperparameters() {
   if (m_.n_experts > 0) {
     count("expert_count", m_.n_experts);
     count("expert_used_count", m_.top_k);
+    if (m_.n_dense > 0) count("leading_dense_block_count", m_.n_dense);
   }
   count(is("llama") || m_.n_experts == 0 ? "feed_forward_length" : "expert_feed_forward_length",
         m_.d_ff);
@@ -236,10 +238,10 @@ void Maker::experts(const std::string& blk) {
   put(blk + "ffn_down_exps.bias", DType::f32, {m_.d_model, n}, normal(n * m_.d_model, 0.2f));
 }
 
-void Maker::layer(const std::string& blk) {
+void Maker::layer(const std::string& blk, bool dense) {
   attention(blk);
   if (!is("gpt-oss")) norm(blk + "ffn_norm.weight", m_.d_model);
-  if (m_.n_experts > 0) {
+  if (!dense) {
     experts(blk);
   } else if (is("phi3")) {
     matrix(blk + "ffn_up.weight", 2 * m_.d_ff, m_.d_model);

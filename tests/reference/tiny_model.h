@@ -21,6 +21,7 @@ struct TinyModel {
   bool mxfp4_experts = false;
   int n_layers = 2, d_model = 20, n_heads = 4, n_kv_heads = 2, head_dim = 6, d_ff = 28;
   int n_experts = 0, top_k = 0;
+  int n_dense = 0;  // first layers without experts
   int n_ctx = 1024;
   int window = 0;  // 0: none
   bool tied = false, biases = false;

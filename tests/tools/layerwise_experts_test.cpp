@@ -11,7 +11,9 @@
 #include "engine/core/text.h"
 #include "engine/core/thread_pool.h"
 #include "engine/model/layer_runner.h"
+#include "engine/model/model.h"
 #include "engine/tools/calibration.h"
+#include "engine/tools/layerwise_cost.h"
 #include "gguf/file.h"
 #include "quant/encode.h"
 #include "quant/error_feedback.h"
@@ -260,35 +262,36 @@ TEST_CASE("layerwise experts: batches of any size give the same bytes, also afte
   }
 }
 
-TEST_CASE("layerwise experts: those that the text does not reach are rounded to nearest") {
+TEST_CASE("layerwise experts: those that the text does not reach go by what the others read") {
   const TinyModel model = expert_model("qwen3moe", 24, 1);
   const Trial trial(model, 3);
   for (const LayerwiseOptions* options : {&trial.gptq, &trial.awq}) {
     const QuantizeReport report = require_ok(trial.rig.run(*options, "q4_0"));
     const gguf::File before = require_ok(gguf::File::open(trial.rig.in)),
                      after = require_ok(gguf::File::open(trial.rig.out));
-    const FirstLayer layer(trial.rig, *options);
-    std::vector<float> importance(kCols);
-    const std::span<const float> inputs = layer.rows("blk.0.ffn_gate_inp", 0);
-    for (size_t i = 0; i < inputs.size(); ++i) importance[i % kCols] += inputs[i] * inputs[i];
-    for (float& mean : importance) mean /= float(inputs.size() / kCols);
+    FirstLayer layer(trial.rig, *options);
     int n_unreached = 0;
+    double by_nearest = 0, by_method = 0;  // in what all experts read
     for (int expert = 0; expert < model.n_experts; ++expert) {
       if (layer.n_rows(expert) > 0) continue;
       CAPTURE(expert);
       ++n_unreached;
       for (const std::string stem : {"blk.0.ffn_gate", "blk.0.ffn_up", "blk.0.ffn_down"}) {
-        const std::vector<float> w = expert_matrix(before, stem, expert);
-        std::vector<std::byte> blocks(row_bytes(DType::q4_0, kCols));
-        std::vector<float> expected(w.size());
-        for (size_t row = 0; row < w.size(); row += kCols) {
-          encode(DType::q4_0, std::span(w).subspan(row, kCols), blocks.data(),
-                 stem.ends_with("down") ? std::span<const float>() : std::span(importance));
-          decode(DType::q4_0, blocks.data(), expected.data() + row, kCols);
+        const std::vector<float> w = expert_matrix(before, stem, expert),
+                                 got = expert_matrix(after, stem, expert);
+        std::vector<std::byte> blocks(row_bytes(DType::q4_0, int64_t(w.size())));
+        std::vector<float> nearest(w.size());
+        encode(DType::q4_0, w, blocks.data());
+        decode(DType::q4_0, blocks.data(), nearest.data(), int64_t(w.size()));
+        if (stem.ends_with("down")) {
+          CHECK(got == nearest);
+        } else {
+          by_nearest += layer.error("blk.0.ffn_gate_inp", 0, difference(nearest, w));
+          by_method += layer.error("blk.0.ffn_gate_inp", 0, difference(got, w));
         }
-        CHECK(expert_matrix(after, stem, expert) == expected);
       }
     }
+    CHECK(by_method < 0.95 * by_nearest);
     CHECK(n_unreached > 0);
     CHECK(n_unreached < model.n_experts);
     const auto note = std::ranges::find_if(report.notes, [](const std::string& line) {
@@ -297,6 +300,56 @@ TEST_CASE("layerwise experts: those that the text does not reach are rounded to 
     REQUIRE(note != report.notes.end());
     CHECK(note->find(" experts of 2 layers ") != std::string::npos);
   }
+}
+
+TEST_CASE("layerwise experts: behind a dense layer they count in time and memory") {
+  TinyModel model = expert_model("mixtral", 6, 2);
+  model.n_dense = 1;
+  const LayerwiseRig rig(model);
+  const gguf::File file = require_ok(gguf::File::open(rig.in));
+  const ModelConfig config = require_ok(read_config(file));
+  std::vector<LayerParts> layers;
+  for (int i = 0; i < 2; ++i) {
+    layers.push_back({{}, input_groups(file, config, i)});
+    for (const gguf::TensorInfo& tensor : file.tensors()) {
+      if (layer_of(tensor.name) == i) layers.back().tensors.push_back({&tensor, DType::q4_0});
+    }
+  }
+  const auto cost = [](std::span<const LayerParts> some) {
+    return run_cost(some, {.method = LayerMethod::gptq,
+                           .n_tokens = 64,
+                           .n_ctx = 32,
+                           .d_model = kCols,
+                           .available = uint64_t{1} << 30,
+                           .hessian_budget = 1});
+  };
+  const RunCost dense = cost(std::span(layers).first(1)), experts = cost(std::span(layers).last(1));
+  CHECK(dense.n_batches == 1);
+  CHECK(experts.n_batches == 6);
+  CHECK(dense.bytes < experts.bytes);
+  const RunCost both = cost(layers);
+  CHECK(both.n_batches == 6);
+  CHECK(both.bytes == experts.bytes);
+  CHECK(both.total(0, 2) == doctest::Approx(dense.layers[0].total(2) + experts.layers[0].total(2) -
+                                            2 * experts.layers[0].sequence));
+  CHECK(both.total(1, 2) == doctest::Approx(both.total(0, 2) - dense.layers[0].total(2) +
+                                            2 * dense.layers[0].sequence));
+
+  LayerwiseOptions options = rig.method(LayerMethod::gptq);
+  options.hessian_budget = 1;
+  std::vector<std::string> said;
+  options.announce = [&](std::string_view line) { said.emplace_back(line); };
+  uint64_t last = 0, last_total = 0;
+  options.progress = [&](uint64_t done, uint64_t total) {
+    CHECK(done >= last);
+    CHECK(done <= total);
+    last = done;
+    last_total = total;
+  };
+  require_ok(rig.run(options, "i4g32"));
+  CHECK(last == last_total);
+  REQUIRE_FALSE(said.empty());
+  CHECK(said[0].ends_with("experts in 6 batches"));
 }
 
 }  // namespace

@@ -77,6 +77,15 @@ TEST_CASE("layerwise: a stopped run goes on to the same bytes, on any number of 
     require_ok(setup.run(setup.method(method), "i4g32", {}, 3));
     CHECK(setup.bytes() == whole);
     fs::remove(setup.out);
+    // Stopped while the file is written, all layers done.
+    int until_written = 5 * 12;
+    const auto unwritten =
+        setup.run(setup.method(method), "i4g32", [&] { return --until_written < 0; });
+    REQUIRE_FALSE(unwritten.ok());
+    CHECK(unwritten.error().message.find("; 3 finished layers are kept in") != std::string::npos);
+    require_ok(setup.run(setup.method(method), "i4g32"));
+    CHECK(setup.bytes() == whole);
+    fs::remove(setup.out);
     // Stopped while the second layer is watched, then while the third one is.
     std::vector<std::string> said;
     for (const int asked : {12 + 12 + 3, 12 + 12 + 12 + 3}) {
