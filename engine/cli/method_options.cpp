@@ -14,6 +14,7 @@ constexpr uint64_t kMaxTextBytes = uint64_t{1} << 30;
 constexpr int kSequence = 512;  // tokens
 constexpr int kTokens = 1 << 16;
 constexpr float kDamping = 0.01f;
+constexpr int kBits = 4;
 
 }  // namespace
 
@@ -80,13 +81,13 @@ Result<std::unique_ptr<QuantizeMethod>> MethodOptions::make(const Registry& regi
                                                             Listener listener) const {
   LM_TRY(check());
   if (method_ == Method::rtn) {
-    if (bits_ == 4 && !symmetric_) return std::unique_ptr<QuantizeMethod>();
-    return make_group_rounding(bits_, symmetric_);
+    if (bits_ == 0 && !symmetric_) return std::unique_ptr<QuantizeMethod>();
+    return make_group_rounding(bits_ > 0 ? bits_ : kBits, symmetric_);
   }
   const int n_tokens = n_tokens_ > 0 ? n_tokens_ : kTokens;
   LayerwiseOptions options{
       .method = {.method = method_ == Method::gptq ? LayerMethod::gptq : LayerMethod::awq,
-                 .bits = bits_,
+                 .bits = bits_ > 0 ? std::optional(bits_) : std::nullopt,
                  .symmetric = symmetric_,
                  .feedback = {.damping = damping_.value_or(kDamping), .by_importance = act_order_}},
       .text = LM_TRY(read_file(*text_, kMaxTextBytes)),

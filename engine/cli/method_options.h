@@ -36,7 +36,7 @@ class MethodOptions {
   enum class Method { rtn, gptq, awq };
   Method method_ = Method::rtn;
   std::optional<std::string> text_, work_;
-  int n_tokens_ = 0, bits_ = 4;  // 0 tokens: not said
+  int n_tokens_ = 0, bits_ = 0;  // 0: not said
   std::optional<float> damping_;
   bool symmetric_ = false, act_order_ = false;
 };

@@ -10,8 +10,10 @@
 #include "engine/cli/terminal.h"
 #include "engine/core/json.h"
 #include "engine/core/text.h"
+#include "engine/text/tokenizer.h"
 #include "engine/tools/quantize.h"
 #include "engine/tools/recipes.h"
+#include "gguf/file.h"
 
 namespace lm::cli {
 namespace {
@@ -74,7 +76,8 @@ class QuantizeCommand final : public Command {
     options.flag("--keep-head", keep_head_, "the output matrix stays as it is");
     options.each(
         "--tensor-type", "REGEX=TYPE", [this](std::string_view word) { return override_by(word); },
-        "the type of tensors in whose name the expression occurs; the last that matches counts");
+        "the type of tensors in whose name the expression is found; repeatable, the last that is "
+        "found counts");
     options.flag("--allow-requantize", allow_requantize_,
                  "also round what is rounded already, at some loss");
     options.integer("-t,--threads", "N", n_threads_, 1, kMaxThreads,
@@ -88,13 +91,15 @@ class QuantizeCommand final : public Command {
     options.flag("--report", report_,
                  "run both models over a text, and end with a verdict in words (llm eval)");
     options.text("-f,--file", "TEXT", eval_.text, "the text; - is stdin");
-    options.integer("--ctx", "N", eval_.n_ctx, 4, kMaxContext, "tokens of a window (default: 512)");
+    options.integer("--ctx", "N", n_ctx_, 4, kMaxContext, "tokens of a window (default: 512)");
     options.integer("--windows", "N", eval_.max_windows, 1, kMaxWindows, "at most so many windows");
   }
 
   Result<ExitStatus> run(const Context& context) override {
     LM_TRY(check());
+    if (n_ctx_ > 0) eval_.n_ctx = n_ctx_;
     const std::string text = report_ ? LM_TRY(eval_.read_text()) : "";
+    if (report_) LM_TRY(check_text(text));
     QuantizeReport report;
     if (dry_run_) {
       QuantizeOptions all = options();
@@ -111,7 +116,7 @@ class QuantizeCommand final : public Command {
     }
     if (!quiet_) summarise(report);
     Json json = report_json(report, out_.value_or(""));
-    if (report_ && !dry_run_) {
+    if (report_) {
       Result<EvalReport> measured = measure(context, text);
       if (!measured.ok() && pending_signal() != 0) return exit_status_of_signal(pending_signal());
       const EvalReport lost = LM_TRY(std::move(measured));
@@ -153,13 +158,21 @@ class QuantizeCommand final : public Command {
     if (!in_) return missing("IN.gguf");
     if (!out_ && !dry_run_) return missing("OUT.gguf");
     if (!type_) return missing("--type TYPE");
-    const EvalCommandOptions unsaid;
-    const bool measures =
-        eval_.text || eval_.n_ctx != unsaid.n_ctx || eval_.max_windows != unsaid.max_windows;
-    if (measures && !report_) {
+    if ((eval_.text || n_ctx_ > 0 || eval_.max_windows > 0) && !report_) {
       return Error{ErrorCode::bad_request, "expected --report with -f, --ctx and --windows"};
     }
+    if (report_ && dry_run_) {
+      return Error{ErrorCode::bad_request,
+                   "expected --report or --dry-run, found both: what is not written can't be run"};
+    }
     return ok();
+  }
+
+  // Before anything is quantized.
+  Status check_text(const std::string& text) const {
+    const gguf::File file = LM_TRY(gguf::File::open(*in_));
+    const auto tokenizer = LM_TRY(Tokenizer::from_gguf(file));
+    return check_eval_length(eval_tokens(*tokenizer, text).size(), eval_.n_ctx);
   }
 
   QuantizeOptions options() const {
@@ -226,7 +239,7 @@ class QuantizeCommand final : public Command {
   std::optional<std::string> in_, out_, type_, imatrix_;
   std::vector<TypeOverride> overrides_;
   MethodOptions method_;
-  int n_threads_ = 0;
+  int n_threads_ = 0, n_ctx_ = 0;  // 0: not said
   bool keep_head_ = false, allow_requantize_ = false, dry_run_ = false;
   bool json_ = false, quiet_ = false, report_ = false;
   EvalCommandOptions eval_;  // of the report

@@ -137,10 +137,7 @@ Status check(const Instance& model, const Instance* base, size_t n_ids,
     return Error{ErrorCode::bad_request,
                  concat("expected windows of 4 tokens or more, found ", options.n_ctx)};
   }
-  if (n_ids < size_t(options.n_ctx)) {
-    return Error{ErrorCode::bad_request,
-                 concat("expected a text of ", options.n_ctx, " tokens or more, found ", n_ids)};
-  }
+  LM_TRY(check_eval_length(n_ids, options.n_ctx));
   if (base != nullptr && base->config().n_vocab != model.config().n_vocab) {
     return Error{ErrorCode::bad_request,
                  concat("expected two models of one vocabulary, found ", model.config().n_vocab,
@@ -155,6 +152,12 @@ void prepare_for_eval(int n_ctx, InstanceOptions& options) {
   options.n_ctx = n_ctx;
   options.max_step_logits = kMostRows;
   options.max_step_tokens = std::max(kMostRows, std::min(n_ctx, 512));
+}
+
+Status check_eval_length(size_t n_tokens, int n_ctx) {
+  if (n_tokens >= size_t(n_ctx)) return ok();
+  return Error{ErrorCode::bad_request,
+               concat("expected a text of ", n_ctx, " tokens or more, found ", n_tokens)};
 }
 
 std::vector<TokenId> eval_tokens(const Tokenizer& tokenizer, std::string_view text) {

@@ -38,6 +38,9 @@ void prepare_for_eval(int n_ctx, InstanceOptions& options);
 // The tokens of a text as evaluate() wants them: with BOS in front where the model wants one.
 std::vector<TokenId> eval_tokens(const Tokenizer& tokenizer, std::string_view text);
 
+// bad_request when a text of so many tokens is less than a window.
+Status check_eval_length(size_t n_tokens, int n_ctx);
+
 // `base` may be nullptr. bad_request when `ids` are less than a window, or when the two models have
 // different vocabularies. `bos` replaces the first token of every window; -1: none.
 Result<EvalReport> evaluate(Instance& model, Instance* base, std::span<const TokenId> ids,

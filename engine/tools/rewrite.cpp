@@ -25,6 +25,11 @@ Status check_output_path(const std::filesystem::path& path,
   if (path.empty())
     return Error{ErrorCode::bad_request, "expected a name for the output, found an empty one"};
   std::error_code ignored;
+  const std::filesystem::path folder = path.has_parent_path() ? path.parent_path() : ".";
+  if (!std::filesystem::is_directory(folder, ignored)) {
+    return Error{ErrorCode::bad_file, concat("expected a folder to write in, found none at ",
+                                             printable(folder.native(), 1000))};
+  }
   const std::filesystem::file_status status = std::filesystem::status(path, ignored);
   if (!std::filesystem::exists(status)) return ok();
   if (!std::filesystem::is_regular_file(status)) {

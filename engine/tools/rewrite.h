@@ -21,9 +21,10 @@ inline std::span<const int64_t> dims_of(const gguf::TensorInfo& tensor) {
 }
 int64_t n_elements(const gguf::TensorInfo& tensor);
 
-// bad_request when there is something at `path` that is not a regular file, or one of the inputs
-// (under whatever name): the output is renamed into place, a device must stay what it is, and an
-// input may be all that its owner has.
+// Before work that may take hours: bad_file when there is no folder for `path`; bad_request when
+// there is something at `path` that is not a regular file, or one of the inputs (under whatever
+// name). The output is renamed into place, a device must stay what it is, and an input may be all
+// that its owner has.
 Status check_output_path(const std::filesystem::path& path,
                          std::span<const std::filesystem::path> inputs = {});
 

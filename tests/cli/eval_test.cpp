@@ -4,6 +4,7 @@
 #include "engine/core/file.h"
 #include "engine/core/json.h"
 #include "tests/cli/process.h"
+#include "tests/reference/tiny_model.h"
 
 using namespace lm;
 using namespace lm::test;
@@ -43,6 +44,27 @@ TEST_CASE("eval: perplexity, and the distance from another model") {
   CHECK(words.status == 0);
   CHECK(words.out.find("perplexity") == 0);
   CHECK(words.out.find("(2 windows of 64)") != std::string::npos);
+}
+
+TEST_CASE("eval: what a smaller KV cache costs, against one of 32 bits") {
+  const TempDir temp;
+  const std::string model = (temp.path() / "tiny.gguf").string();
+  require_ok(write_tiny_model(widened(tiny_model("llama"), DType::f32)).save(model));
+  const auto divergence = [&](const char* kv) {
+    const Finished done = run_llm({"eval", "-m", model, "--against", model, "-f", "-", "--ctx",
+                                   "64", "--windows", "4", "--kv", kv, "--json"},
+                                  Stream::bytes(long_text()));
+    INFO(done.err);
+    REQUIRE(done.status == 0);
+    const Json json = require_ok(parse_json(done.out));
+    CHECK(json["kl_divergence"]["error"].get<double>() >= 0);
+    return json["kl_divergence"]["mean"].get<double>();
+  };
+  CHECK(divergence("f32") == 0);
+  const double f16 = divergence("f16"), q8_0 = divergence("q8_0");
+  CHECK(f16 > 0);
+  CHECK(q8_0 > f16);
+  CHECK(q8_0 < 0.05);
 }
 
 TEST_CASE("eval: what is refused") {
