@@ -131,6 +131,8 @@ TEST_CASE("import: GPTQ of both formats, every width, group and order") {
     check_import({{packing, 4, -1, false}, DType::i4g128});
     check_import({{packing, 4, 64, true, false, "BF16"}, DType::q4_0});
     check_import({{packing, 3, -1, true}, DType::q4_0});
+    check_import({{packing, 4, 96, false}, DType::i4g32});  // a last group of 32 columns
+    check_import({{packing, 4, 1024, false}, DType::i4g128});
   }
 }
 
