@@ -76,7 +76,7 @@ class QuantizeCommand final : public Command {
     options.flag("--keep-head", keep_head_, "the output matrix stays as it is");
     options.each(
         "--tensor-type", "REGEX=TYPE", [this](std::string_view word) { return override_by(word); },
-        "the type of tensors in whose name the expression is found; repeatable, the last that is "
+        "the type of matrices in whose name the expression is found; repeatable, the last that is "
         "found counts");
     options.flag("--allow-requantize", allow_requantize_,
                  "also round what is rounded already, at some loss");

@@ -17,7 +17,7 @@
 namespace lm {
 
 struct TypeOverride {
-  std::string pattern;  // a regular expression that occurs in the tensor's name
+  std::string pattern;  // a regular expression that occurs in the matrix's name
   DType type;
 };
 

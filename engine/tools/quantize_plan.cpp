@@ -74,8 +74,9 @@ DType Planner::wanted(const gguf::TensorInfo& tensor, const char*& reason) {
   reason = "kept";
   if (!is_number(tensor.dtype) && !is_block(tensor.dtype)) return tensor.dtype;  // integers
   Override* chosen = nullptr;
+  const bool is_vector = dims.size() < 2;  // a norm or a bias, which other programs want in f32
   for (Override& one : overrides_) {
-    if (!one.pattern.occurs_in(tensor.name)) continue;
+    if (is_vector || !one.pattern.occurs_in(tensor.name)) continue;
     one.used = true;
     chosen = &one;
   }
@@ -140,7 +141,7 @@ void Planner::add_notes(std::vector<std::string>& notes) const {
   for (size_t i = 0; i < overrides_.size(); ++i) {
     if (overrides_[i].used) continue;
     notes.push_back(
-        concat("no tensor is called like \"", printable(options_.overrides[i].pattern), "\""));
+        concat("no matrix is called like \"", printable(options_.overrides[i].pattern), "\""));
   }
 }
 

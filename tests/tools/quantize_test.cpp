@@ -191,7 +191,8 @@ TEST_CASE("quantize: overrides, the head, and blocks that would be rounded twice
   asked.keep_head = true;
   asked.overrides = {{"ffn_(up|down)", DType::q5_0},
                      {"^blk\\.1\\..*down", DType::q8_0},
-                     {"no such name", DType::f32}};
+                     {"no such name", DType::f32},
+                     {"norm", DType::q8_0}};  // vectors stay
   const QuantizeReport report = require_ok(plan_quantize(asked));
   const Types types = types_of(report);
   CHECK(types.at("output.weight") == DType::f16);
@@ -199,8 +200,10 @@ TEST_CASE("quantize: overrides, the head, and blocks that would be rounded twice
   CHECK(types.at("blk.1.ffn_down.weight") == DType::q8_0);
   CHECK(types.at("blk.1.ffn_up.weight") == DType::q5_0);
   CHECK(types.at("blk.1.attn_q.weight") == DType::q4_0);
-  REQUIRE(report.notes.size() == 1);
+  CHECK(types.at("blk.1.attn_norm.weight") == DType::f32);
+  REQUIRE(report.notes.size() == 2);
   CHECK(report.notes[0].find("no such name") != std::string::npos);
+  CHECK(report.notes[1].find("norm") != std::string::npos);
 
   const fs::path blocks = temp.path() / "blocks.gguf";
   QuantizeOptions first = options(in, "q8_0");
