@@ -2,15 +2,15 @@
 // Zen 4 and later), where code books fit registers: 64 indices are looked up at once, in the halves
 // of the codes rather than in the rows they stand for, and a row's digits and signs become weights
 // by one more lookup. Same blocks and same integers as formats_codebook.inl.
-// Weights come out turned: in each half of a step, byte b of word p is k = 4b + p (matmul.inl).
-// A byte of a code is four 2-bit digits or two 3-bit digits, so that it never has to be spread.
+// A byte of a code is four 2-bit digits or two 3-bit digits, so that it never has to be spread: the
+// weights come out turned (matmul.inl).
 
 namespace lm::cpu {
 namespace {
 
 // ---- code books as planes of bytes ----
 
-// kSize bytes, looked up by indices whose lowest 7 bits are a byte, with masks of the higher ones.
+// kSize bytes, looked up by indices whose lowest 8 bits are a byte, with masks of the upper ones.
 template <int kSize>
 struct alignas(64) Plane {
   uint8_t bytes[kSize];
@@ -45,7 +45,7 @@ constexpr Book<512> kIq2XsBook = book_of_8(kIq2XsCodes);
 constexpr Book<256> kIq3XxsBook = book_of_4(kIq3XxsCodes);
 constexpr Book<512> kIq3SBook = book_of_4(kIq3SCodes);
 
-// Larger books are gathered from memory: 8 digits of 2 bits, twice in a word.
+// Larger books are gathered from memory: 8 digits of 2 bits, two to a byte.
 template <int kSize>
 struct WordBook {
   uint32_t words[kSize];
@@ -53,27 +53,39 @@ struct WordBook {
 template <int kSize>
 constexpr WordBook<kSize> word_book(const uint16_t (&codes)[kSize]) {
   WordBook<kSize> book{};
-  for (int i = 0; i < kSize; ++i) book.words[i] = uint32_t(codes[i]) * 0x10001u;
+  for (int i = 0; i < kSize; ++i) {
+    const uint32_t code = codes[i];
+    book.words[i] = (code & 0xF) | (code & 0xF0) << 4 | (code & 0xF00) << 8 | (code & 0xF000) << 12;
+  }
   return book;
 }
 constexpr WordBook<1024> kIq2SBook = word_book(kIq2SCodes);
 constexpr WordBook<2048> kIq1Book = word_book(kIq1Codes);
 
-// Bits 7 and 8 of 64 indices.
+// Of 64 indices: bits 6 and 7, whether both are set, and (in planes of 512) bit 8.
 struct HighBits {
-  __mmask64 bit[2];
+  __mmask64 sixth, seventh, both, eighth;
 };
+HighBits high_bits(I index, __mmask64 eighth = 0) {
+  const __mmask64 sixth = _mm512_test_epi8_mask(index, i_set(0x40404040));
+  const __mmask64 seventh = _mm512_movepi8_mask(index);
+  return {sixth, seventh, _kand_mask64(sixth, seventh), eighth};
+}
 
-template <int kSize>
-[[gnu::always_inline]] inline I look_up(const uint8_t* bytes, I index, const HighBits& high) {
-  if constexpr (kSize == 128) {
-    return _mm512_permutex2var_epi8(i_load(bytes), index, i_load(bytes + 64));
-  } else {
-    constexpr int kBit = kSize == 256 ? 0 : 1;
-    const I low = look_up<kSize / 2>(bytes, index, high);
-    return _mm512_mask_mov_epi8(low, high.bit[kBit],
-                                look_up<kSize / 2>(bytes + kSize / 2, index, high));
-  }
+// In each 64 bytes of a plane at once, and then where the index means them: 1 cycle a lookup, as
+// against 2 among 128 bytes.
+I look_up_256(const uint8_t* bytes, I index, const HighBits& high) {
+  I found = _mm512_permutexvar_epi8(index, i_load(bytes));
+  found = _mm512_mask_permutexvar_epi8(found, high.sixth, index, i_load(bytes + 64));
+  found = _mm512_mask_permutexvar_epi8(found, high.seventh, index, i_load(bytes + 128));
+  return _mm512_mask_permutexvar_epi8(found, high.both, index, i_load(bytes + 192));
+}
+I look_up(const Plane<256>& plane, I index, const HighBits& high) {
+  return look_up_256(plane.bytes, index, high);
+}
+I look_up(const Plane<512>& plane, I index, const HighBits& high) {
+  const I low = look_up_256(plane.bytes, index, high);
+  return _mm512_mask_mov_epi8(low, high.eighth, look_up_256(plane.bytes + 256, index, high));
 }
 
 // ---- bits ----
@@ -101,82 +113,88 @@ I map_bits(I x) {
 // Seven bits become eight with an even number of ones.
 constexpr BitMap kEvenFromLow = {{1, 2, 4, 8, 16, 32, 64, 0x7F}};
 constexpr BitMap kEvenFromHigh = {{2, 4, 8, 16, 32, 64, 128, 0xFE}};
-// Four signs to where two digits want them: above 2 bits, above 3 bits.
-constexpr BitMap kSigns0And2 = {{0, 0, 1, 0, 0, 0, 4, 0}};
-constexpr BitMap kSigns1And3 = {{0, 0, 2, 0, 0, 0, 8, 0}};
+// Four signs to where two digits of 3 bits want them: above each.
 constexpr BitMap kSigns0And1 = {{0, 0, 0, 1, 0, 0, 0, 2}};
 constexpr BitMap kSigns2And3 = {{0, 0, 0, 4, 0, 0, 0, 8}};
-constexpr BitMap kSignOfAll = {{0, 0, 1, 0, 0, 0, 1, 0}};
 
-constexpr __mmask64 kOddBytes = 0xAAAAAAAAAAAAAAAA;
-constexpr __mmask32 kOddHalves = 0xAAAAAAAA;
+// The bits of `a` where kMask has them, elsewhere those of `b`. (Mask registers are few, and
+// what is loaded into them passes the port of the permutations.)
+template <int32_t kMask>
+I select_bits(I a, I b) {
+  return _mm512_ternarylogic_epi32(i_set(kMask), a, b, 0xCA);
+}
+I even_bytes_of(I even, I odd) {
+  return select_bits<0x00FF00FF>(even, odd);
+}
+I even_halves_of(I even, I odd) {
+  return select_bits<0x0000FFFF>(even, odd);
+}
 
 // ---- digits to weights ----
 
-// What a digit with its sign above it stands for, whatever lies in the bits above.
 struct alignas(64) Levels {
   uint8_t bytes[64];
 };
-template <int kCount>
-constexpr Levels signed_levels(const int (&magnitudes)[kCount]) {
+// What a digit of 3 bits with its sign above it stands for, whatever lies in the bits above.
+constexpr Levels signed_levels(const uint8_t (&magnitudes)[8]) {
   Levels levels{};
   for (int i = 0; i < 64; ++i) {
-    const int m = magnitudes[i % kCount];
-    levels.bytes[i] = uint8_t(64 + (i / kCount % 2 == 0 ? m : -m));
+    const int m = magnitudes[i % 8];
+    levels.bytes[i] = uint8_t(64 + (i / 8 % 2 == 0 ? m : -m));
   }
   return levels;
 }
-constexpr Levels kIq2Signed = signed_levels<4>({8, 25, 43, 0});
-constexpr Levels kIq3XxsSigned = signed_levels<8>({4, 12, 20, 28, 36, 44, 52, 62});
-constexpr Levels kIq3SSigned = signed_levels<8>({1, 3, 5, 7, 9, 11, 13, 15});
-// 8g + 1, or 8g - 1 where the sign is set.
-constexpr Levels iq1_levels() {
-  Levels levels{};
-  for (int i = 0; i < 64; ++i) levels.bytes[i] = uint8_t(56 + 8 * (i % 4) + (i / 4 % 2 ? -1 : 1));
+constexpr Levels kIq3XxsSigned = signed_levels({4, 12, 20, 28, 36, 44, 52, 62});
+constexpr Levels kIq3SSigned = signed_levels({1, 3, 5, 7, 9, 11, 13, 15});
+
+// What each of two digits of 2 bits stands for, with their signs in the two bits above.
+struct PairLevels {
+  Levels first, second;
+};
+constexpr PairLevels iq2_levels() {
+  constexpr int kMagnitudes[] = {8, 25, 43, 0};
+  PairLevels levels{};
+  for (int i = 0; i < 64; ++i) {
+    const int first = kMagnitudes[i % 4], second = kMagnitudes[i / 4 % 4];
+    levels.first.bytes[i] = uint8_t(64 + ((i & 16) != 0 ? -first : first));
+    levels.second.bytes[i] = uint8_t(64 + ((i & 32) != 0 ? -second : second));
+  }
   return levels;
 }
-constexpr Levels kIq1Signed = iq1_levels();
+// 8g + 1, or 8g - 1 where the first sign, which is that of both, is set.
+constexpr PairLevels iq1_levels() {
+  PairLevels levels{};
+  for (int i = 0; i < 64; ++i) {
+    const int moved = 56 + ((i & 16) != 0 ? -1 : 1);
+    levels.first.bytes[i] = uint8_t(moved + 8 * (i % 4));
+    levels.second.bytes[i] = uint8_t(moved + 8 * (i / 4 % 4));
+  }
+  return levels;
+}
+constexpr PairLevels kIq2Signed = iq2_levels(), kIq1Signed = iq1_levels();
 
 I weights_of(const Levels& levels, I digits) {
   return _mm512_permutexvar_epi8(digits, i_load(levels.bytes));
 }
 
-// Four words of half a step: each byte of `codes` is four digits of 2 bits.
-void unpack_fours(const Levels& levels, I codes, I signs_0_2, I signs_1_3, I* w) {
-  const I places = i_set(0x33333333);
-  const I even = i_or(i_and(codes, places), signs_0_2);
-  const I odd = i_or(i_and(i_shr<2>(codes), places), signs_1_3);
-  w[0] = weights_of(levels, even);
-  w[1] = weights_of(levels, odd);
-  w[2] = weights_of(levels, i_shr<4>(even));
-  w[3] = weights_of(levels, i_shr<4>(odd));
+// Two words: two digits in the low half of each byte of `codes`, signs in bits 4 and 5 of `signs`.
+void unpack_pairs(const PairLevels& levels, I codes, I signs, I* w) {
+  const I digits = select_bits<0x0F0F0F0F>(codes, signs);
+  w[0] = weights_of(levels.first, digits);
+  w[1] = weights_of(levels.second, digits);
 }
-
-// The signs of four k are the low bits of each byte of `signs`.
-void unpack_signed_fours(const I (&codes)[2], const I (&signs)[2], I* w) {
-  for (int half = 0; half < 2; ++half) {
-    unpack_fours(kIq2Signed, codes[half], map_bits<kSigns0And2>(signs[half]),
-                 map_bits<kSigns1And3>(signs[half]), w + 4 * half);
-  }
-}
-
-// A step of IQ2: rows 0, 2, 1, 3 in the bytes of `index`.
-template <int kSize>
-void unpack_iq2(const Book<kSize>& book, I index, const HighBits& high, const I (&signs)[2], I* w) {
-  const I first = look_up<kSize>(book.first.bytes, index, high);
-  const I second = look_up<kSize>(book.second.bytes, index, high);
-  const I codes[2] = {_mm512_mask_mov_epi8(first, kOddBytes, i_shl<8>(second)),
-                      _mm512_mask_mov_epi8(i_shr<8>(first), kOddBytes, second)};
-  unpack_signed_fours(codes, signs, w);
+// Four words: four digits in each byte of `codes`.
+void unpack_fours(I codes, I signs_0_1, I signs_2_3, I* w) {
+  unpack_pairs(kIq2Signed, codes, signs_0_1, w);
+  unpack_pairs(kIq2Signed, i_shr<4>(codes), signs_2_3, w + 2);
 }
 
 // Half a step of IQ3: a byte of `index` is a row of four.
 template <int kSize>
 void unpack_iq3(const Book<kSize>& book, const Levels& levels, I index, const HighBits& high,
                 I signs, I* w) {
-  const I first = i_or(look_up<kSize>(book.first.bytes, index, high), map_bits<kSigns0And1>(signs));
-  const I second =
-      i_or(look_up<kSize>(book.second.bytes, index, high), map_bits<kSigns2And3>(signs));
+  const I first = i_or(look_up(book.first, index, high), map_bits<kSigns0And1>(signs));
+  const I second = i_or(look_up(book.second, index, high), map_bits<kSigns2And3>(signs));
   w[0] = weights_of(levels, first);
   w[1] = weights_of(levels, i_shr<4>(first));
   w[2] = weights_of(levels, second);
@@ -210,62 +228,116 @@ void two_eighths(F d, const uint8_t* scales, TwoScaleFormat::Step& s) {
 
 // ---- turning ----
 
+// turned.q[i] = x.q[order[i]]
+struct Order {
+  uint8_t k[32];
+};
+template <Order kOrder>
 void turn_activations(const ActBlock& x, ActBlock& turned) {
   __builtin_memcpy(&turned, &x, sizeof(ActBlock) - sizeof(ActBlock::q));
-  const __m128i order = _mm_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+  const __m256i order = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(kOrder.k));
   const __m256i q = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(x.q));
-  _mm256_storeu_si256(reinterpret_cast<__m256i*>(turned.q),
-                      _mm256_shuffle_epi8(q, _mm256_broadcastsi128_si256(order)));
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(turned.q), _mm256_permutexvar_epi8(order, q));
 }
 
-// Transposes the 4 × 4 bytes of each lane of four words, twice.
-void turn_weights(I (&w)[8]) {
-  for (int half = 0; half < 8; half += 4) {
-    I* a = w + half;
-    const I even_01 = _mm512_mask_mov_epi8(a[0], kOddBytes, i_shl<8>(a[1]));
-    const I odd_01 = _mm512_mask_mov_epi8(i_shr<8>(a[0]), kOddBytes, a[1]);
-    const I even_23 = _mm512_mask_mov_epi8(a[2], kOddBytes, i_shl<8>(a[3]));
-    const I odd_23 = _mm512_mask_mov_epi8(i_shr<8>(a[2]), kOddBytes, a[3]);
-    a[0] = _mm512_mask_mov_epi16(even_01, kOddHalves, i_shl<16>(even_23));
-    a[1] = _mm512_mask_mov_epi16(odd_01, kOddHalves, i_shl<16>(odd_23));
-    a[2] = _mm512_mask_mov_epi16(i_shr<16>(even_01), kOddHalves, even_23);
-    a[3] = _mm512_mask_mov_epi16(i_shr<16>(odd_01), kOddHalves, odd_23);
-  }
+// Two words whose bytes lie at even and at odd places, into the first and second four.
+void interleave_bytes(I& even, I& odd) {
+  const I places_0_2 = even_bytes_of(even, i_shl<8>(odd));
+  const I places_1_3 = even_bytes_of(i_shr<8>(even), odd);
+  even = even_halves_of(places_0_2, i_shl<16>(places_1_3));
+  odd = even_halves_of(i_shr<16>(places_0_2), places_1_3);
 }
+// Transposes the 4 × 4 bytes of each lane of four words.
+void transpose_bytes(I* a) {
+  const I even_01 = even_bytes_of(a[0], i_shl<8>(a[1]));
+  const I odd_01 = even_bytes_of(i_shr<8>(a[0]), a[1]);
+  const I even_23 = even_bytes_of(a[2], i_shl<8>(a[3]));
+  const I odd_23 = even_bytes_of(i_shr<8>(a[2]), a[3]);
+  a[0] = even_halves_of(even_01, i_shl<16>(even_23));
+  a[1] = even_halves_of(odd_01, i_shl<16>(odd_23));
+  a[2] = even_halves_of(i_shr<16>(even_01), even_23);
+  a[3] = even_halves_of(i_shr<16>(odd_01), odd_23);
+}
+
+// Byte b of word p is k = kWords · b + p, in each part of kWords words: 4 (half a step) or 8.
+template <int kWords>
+struct TurnedAcross {
+  static constexpr Order kOrder = [] {
+    Order order{};
+    for (int i = 0; i < 32; ++i) {
+      const int word = i / 4, byte = i % 4;
+      order.k[i] = uint8_t(word / kWords * 16 + kWords * byte + word % kWords);
+    }
+    return order;
+  }();
+  static void activations(const ActBlock& x, ActBlock& turned) {
+    turn_activations<kOrder>(x, turned);
+  }
+  static void weights(I (&w)[8]) {
+    transpose_bytes(w);
+    transpose_bytes(w + 4);
+    if constexpr (kWords == 4) return;
+    const I t[8] = {w[0], w[4], w[1], w[5], w[2], w[6], w[3], w[7]};
+    for (int j = 0; j < 8; ++j) w[j] = t[j];
+  }
+};
+// In each pair of words, k = 0, 2, 4, 6 and 1, 3, 5, 7.
+struct TurnedInPairs {
+  static constexpr Order kOrder = [] {
+    Order order{};
+    for (int i = 0; i < 32; ++i) order.k[i] = uint8_t(i / 8 * 8 + i % 4 * 2 + i / 4 % 2);
+    return order;
+  }();
+  static void activations(const ActBlock& x, ActBlock& turned) {
+    turn_activations<kOrder>(x, turned);
+  }
+  static void weights(I (&w)[8]) {
+    for (int j = 0; j < 8; j += 2) interleave_bytes(w[j], w[j + 1]);
+  }
+};
 
 // ---- formats ----
 
 struct TurnedIq2_XXS : FormatIq2_XXS {
-  static constexpr bool kTurned = true;
+  using Turn = TurnedAcross<8>;
   template <int kSub>
   static void unpack(const uint8_t* block, Step& s) {
     const uint8_t* words = block + 2 * kLanes + 2 * kSub * kWord;
-    const I index = fields<0, 16, 8, 24>(i_load(words)), packed = i_load(words + kWord);
-    const I even = map_bits<kEvenFromLow>(fields<0, 7, 14, 21>(packed));
-    const I signs[2] = {fields<0, 4, 8, 12>(even), fields<16, 20, 24, 28>(even)};
-    unpack_iq2(kIq2XxsBook, index, {{_mm512_movepi8_mask(index)}}, signs, s.w);
+    const I index = i_load(words), packed = i_load(words + kWord);
+    const HighBits high = high_bits(index);
+    const I signs = map_bits<kEvenFromLow>(fields<0, 7, 14, 21>(packed));
+    const I first = look_up(kIq2XxsBook.first, index, high);
+    unpack_fours(first, i_shl<4>(signs), i_shl<2>(signs), s.w);
+    const I second = look_up(kIq2XxsBook.second, index, high);
+    unpack_fours(second, signs, i_shr<2>(signs), s.w + 4);
     s.scale[0] = times_factor(f_load_f16(block), kEighths16, i_shr<28>(packed));
   }
 };
 
 struct TurnedIq2_XS : FormatIq2_XS {
-  static constexpr bool kTurned = true;
+  using Turn = TurnedAcross<4>;
   template <int kSub>
   static void unpack(const uint8_t* block, Step& s) {
     const uint8_t* words = block + 2 * kLanes;
     const I q01 = i_load(words + 2 * kSub * kWord), q23 = i_load(words + (2 * kSub + 1) * kWord);
-    const I low = _mm512_mask_mov_epi8(q01, kOddBytes, i_shl<8>(q23));
-    const I high = _mm512_mask_mov_epi8(i_shr<8>(q01), kOddBytes, q23);
+    // Rows 0, 2, 1, 3.
+    const I low = even_bytes_of(q01, i_shl<8>(q23));
+    const I high = even_bytes_of(i_shr<8>(q01), q23);
+    const HighBits bits = high_bits(low, _mm512_test_epi8_mask(high, i_set(0x01010101)));
+    const I first = look_up(kIq2XsBook.first, low, bits);
+    const I second = look_up(kIq2XsBook.second, low, bits);
+    const I rows_0_1 = even_bytes_of(first, i_shl<8>(second));
+    const I rows_2_3 = even_bytes_of(i_shr<8>(first), second);
     const I even = map_bits<kEvenFromHigh>(high);
-    const I signs[2] = {fields<0, 4, 16, 20>(even), fields<8, 12, 24, 28>(even)};
-    const __mmask64 ninth = _mm512_test_epi8_mask(high, i_set(0x01010101));
-    unpack_iq2(kIq2XsBook, low, {{_mm512_movepi8_mask(low), ninth}}, signs, s.w);
+    const I signs_0_1 = fields<-4, 0, 12, 16>(even), signs_2_3 = fields<4, 8, 20, 24>(even);
+    unpack_fours(rows_0_1, signs_0_1, i_shr<2>(signs_0_1), s.w);
+    unpack_fours(rows_2_3, signs_2_3, i_shr<2>(signs_2_3), s.w + 4);
     two_eighths<kSub>(f_load_f16(block), words + 16 * kWord, s);
   }
 };
 
 struct TurnedIq3_XXS : FormatIq3_XXS {
-  static constexpr bool kTurned = true;
+  using Turn = TurnedAcross<4>;
   template <int kSub>
   static void unpack(const uint8_t* block, Step& s) {
     const uint8_t* words = block + 2 * kLanes;
@@ -274,15 +346,14 @@ struct TurnedIq3_XXS : FormatIq3_XXS {
     const I signs[2] = {fields<0, 4, 8, 12>(even), fields<16, 20, 24, 28>(even)};
     for (int half = 0; half < 2; ++half) {
       const I index = i_load(words + (2 * kSub + half) * kWord);
-      unpack_iq3(kIq3XxsBook, kIq3XxsSigned, index, {{_mm512_movepi8_mask(index)}}, signs[half],
-                 s.w + 4 * half);
+      unpack_iq3(kIq3XxsBook, kIq3XxsSigned, index, high_bits(index), signs[half], s.w + 4 * half);
     }
     s.scale[0] = times_factor(f_load_f16(block), kQuarters16, i_shr<28>(packed));
   }
 };
 
 struct TurnedIq3_S : FormatIq3_S {
-  static constexpr bool kTurned = true;
+  using Turn = TurnedAcross<4>;
   template <int kSub>
   static void unpack(const uint8_t* block, Step& s) {
     const uint8_t* words = block + 2 * kLanes;
@@ -294,7 +365,7 @@ struct TurnedIq3_S : FormatIq3_S {
                         fields<kTop + 4, kTop + 5, kTop + 6, kTop + 7>(ninths)};
     for (int half = 0; half < 2; ++half) {
       const I index = i_load(words + (2 * kSub + half) * kWord);
-      const HighBits high = {{_mm512_movepi8_mask(index), _mm512_movepi8_mask(ninth[half])}};
+      const HighBits high = high_bits(index, _mm512_movepi8_mask(ninth[half]));
       unpack_iq3(kIq3SBook, kIq3SSigned, index, high, signs[half], s.w + 4 * half);
     }
     const I scales = i_shr<kSub * 4>(i_load(words + 26 * kWord));
@@ -302,71 +373,64 @@ struct TurnedIq3_S : FormatIq3_S {
   }
 };
 
-// The code of row kRow, twice: 8 bits of its index are a byte of `low`; those above lie at kTop of
-// `high`.
+// The code of row kRow: 8 bits of its index are a byte of `low`; those above lie at kTop of `high`.
 template <int kRow, int kTop, int kSize>
 I gather_code(const WordBook<kSize>& book, I low, I high) {
   const I byte = i_and(i_shr<8 * kRow>(low), i_set(0xFF));
   return gather(book.words, i_or(i_and(i_shift<8 - kTop>(high), i_set(kSize - 256)), byte));
 }
-// The codes of a step, half after half: kDistance from one row's upper index bits to the next's.
-template <int kTop, int kDistance, int kSize>
-void gather_codes(const WordBook<kSize>& book, I low, I high, I (&codes)[2]) {
-  const I row_0 = gather_code<0, kTop>(book, low, high);
-  const I row_1 = gather_code<1, kTop + kDistance>(book, low, high);
-  const I row_2 = gather_code<2, kTop + 2 * kDistance>(book, low, high);
-  const I row_3 = gather_code<3, kTop + 3 * kDistance>(book, low, high);
-  codes[0] = _mm512_mask_mov_epi16(row_0, kOddHalves, row_1);
-  codes[1] = _mm512_mask_mov_epi16(row_2, kOddHalves, row_3);
-}
 
 struct TurnedIq2_S : FormatIq2_S {
-  static constexpr bool kTurned = true;
+  using Turn = TurnedInPairs;
+  template <int kSub, int kRow = 0>
+  static void unpack_rows(const uint8_t* words, I* w) {
+    const I high = i_load(words + (16 + kSub / 4) * kWord);
+    const I code =
+        gather_code<kRow, kSub % 4 * 8 + 2 * kRow>(kIq2SBook, i_load(words + kSub * kWord), high);
+    constexpr int kFirst = 8 * kRow - 4;  // two signs to bits 4 and 5 of each byte
+    const I signs =
+        fields<kFirst, kFirst + 2, kFirst + 4, kFirst + 6>(i_load(words + (8 + kSub) * kWord));
+    unpack_pairs(kIq2Signed, code, signs, w + 2 * kRow);
+    if constexpr (kRow < 3) unpack_rows<kSub, kRow + 1>(words, w);
+  }
   template <int kSub>
   static void unpack(const uint8_t* block, Step& s) {
     const uint8_t* words = block + 2 * kLanes;
-    const I all = i_load(words + (8 + kSub) * kWord);
-    const I signs[2] = {fields<0, 4, 8, 12>(all), fields<16, 20, 24, 28>(all)};
-    I codes[2];
-    gather_codes<kSub % 4 * 8, 2>(kIq2SBook, i_load(words + kSub * kWord),
-                                  i_load(words + (16 + kSub / 4) * kWord), codes);
-    unpack_signed_fours(codes, signs, s.w);
+    unpack_rows<kSub>(words, s.w);
     two_eighths<kSub>(f_load_f16(block), words + 18 * kWord, s);
   }
 };
 
+// The rows of a step of IQ1: the upper index bits of one lie at kTop of `high`, kDistance from
+// those of the next; the bit kDown of the first row, kDownDistance from that of the next, is its
+// sign.
+template <int kTop, int kDistance, int kDown, int kDownDistance, int kRow = 0>
+void unpack_iq1(I low, I high, I* w) {
+  const I code = gather_code<kRow, kTop + kRow * kDistance>(kIq1Book, low, high);
+  constexpr int kFirst = kDown + kRow * kDownDistance - 4;  // to bit 4 of each byte
+  unpack_pairs(kIq1Signed, code, fields<kFirst, kFirst, kFirst, kFirst>(high), w + 2 * kRow);
+  if constexpr (kRow < 3) unpack_iq1<kTop, kDistance, kDown, kDownDistance, kRow + 1>(low, high, w);
+}
+
 struct TurnedIq1_S : FormatIq1_S {
-  static constexpr bool kTurned = true;
+  using Turn = TurnedInPairs;
   template <int kSub>
   static void unpack(const uint8_t* block, Step& s) {
     const uint8_t* words = block + 2 * kLanes;
     constexpr int kHigh = kSub % 2 * 16;
     const I high = i_load(words + (8 + kSub / 2) * kWord);
-    const I down =
-        map_bits<kSignOfAll>(fields<kHigh + 15, kHigh + 15, kHigh + 15, kHigh + 15>(high));
-    I codes[2];
-    gather_codes<kHigh, 3>(kIq1Book, i_load(words + kSub * kWord), high, codes);
-    for (int half = 0; half < 2; ++half) {
-      unpack_fours(kIq1Signed, codes[half], down, down, s.w + 4 * half);
-    }
+    unpack_iq1<kHigh, 3, kHigh + 15, 0>(i_load(words + kSub * kWord), high, s.w);
     s.scale[0] = times_factor(f_load_f16(block), kEighths8, i_shr<kHigh + 12>(high));
   }
 };
 
 struct TurnedIq1_M : FormatIq1_M {
-  static constexpr bool kTurned = true;
+  using Turn = TurnedInPairs;
   template <int kSub>
   static void unpack(const uint8_t* words, Step& s) {
     constexpr int kHigh = kSub % 2 * 16;
     const I high = i_load(words + (8 + kSub / 2) * kWord);
-    const I down[2] = {
-        map_bits<kSignOfAll>(fields<kHigh + 3, kHigh + 3, kHigh + 7, kHigh + 7>(high)),
-        map_bits<kSignOfAll>(fields<kHigh + 11, kHigh + 11, kHigh + 15, kHigh + 15>(high))};
-    I codes[2];
-    gather_codes<kHigh, 4>(kIq1Book, i_load(words + kSub * kWord), high, codes);
-    for (int half = 0; half < 2; ++half) {
-      unpack_fours(kIq1Signed, codes[half], down[half], down[half], s.w + 4 * half);
-    }
+    unpack_iq1<kHigh, 4, kHigh + 3, 4>(i_load(words + kSub * kWord), high, s.w);
     const F scale = d(words + 12 * kWord);
     const I both = i_shr<kSub % 4 * 8 - kSub % 2 * 2>(i_load(words + (12 + kSub / 4) * kWord));
     s.scale[0] = times_factor(scale, kEighths8, both);

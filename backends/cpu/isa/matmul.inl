@@ -27,12 +27,18 @@ template <class Format, int kSub, bool kStreamed>
   step.finish();
 }
 
-// Formats whose steps come out turned: in each half, the 4 × 4 bytes of a lane lie transposed, byte
-// b of word p being k = 4b + p. The activations are turned likewise, or the weights back.
+// Formats whose steps come out with their bytes in another order than k's, Turn. The activations
+// are turned likewise, or the weights back.
 template <class Format>
 inline constexpr bool kTurned = requires {
-  requires Format::kTurned;
+  typename Format::Turn;
 };
+// The activations of a block. Not inlined: broadcasts should come from memory, which costs nothing,
+// not out of the registers that they are turned in.
+template <class Format>
+[[gnu::noinline]] void turn_block(const ActBlock* x, ActBlock* turned) {
+  for (int i = 0; i < Format::kStepsPerBlock; ++i) Format::Turn::activations(x[i], turned[i]);
+}
 
 // Panels that are read side by side lie one after another: what one of them asks for past its own
 // end is what the others have read. The distance to what will be read next, for steps [first, end).
@@ -90,7 +96,7 @@ template <class Format, int kPanels, int kColumns>
       if constexpr (kTurned<Format>) {
         static_assert(kColumns == 1);
         ActBlock turned[kSteps];
-        for (int s = 0; s < kSteps; ++s) turn_activations(x[0][i + s], turned[s]);
+        turn_block<Format>(x[0] + i, turned);
         const ActBlock* const columns[1] = {turned};
         add_block<Format, 0>(block, op.panel_bytes, ahead.bytes, columns, 0, acc);
       } else {
@@ -184,7 +190,7 @@ template <class Format, bool kStreamed, int kSub = 0>
 [[gnu::always_inline]] inline void unpack_block(const uint8_t* block, int64_t ahead,
                                                 typename Format::Step* steps) {
   unpack_step<Format, kSub, kStreamed>(block, ahead, steps[kSub]);
-  if constexpr (kTurned<Format>) turn_weights(steps[kSub].w);
+  if constexpr (kTurned<Format>) Format::Turn::weights(steps[kSub].w);
   if constexpr (kSub + 1 < Format::kStepsPerBlock) {
     unpack_block<Format, kStreamed, kSub + 1>(block, ahead, steps);
   }
