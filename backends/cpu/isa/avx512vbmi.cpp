@@ -25,6 +25,7 @@ const MatmulTable& avx512vbmi_kernels() {
     table.of[int(WeightFormat::iq2_S)] = matmul<TurnedIq2_S>;
     table.of[int(WeightFormat::iq3_XXS)] = matmul<TurnedIq3_XXS>;
     table.of[int(WeightFormat::iq3_S)] = matmul<TurnedIq3_S>;
+    table.of[int(WeightFormat::tq1_0)] = matmul<LookedUpTq1_0>;
     return table;
   }();
   return kTable;

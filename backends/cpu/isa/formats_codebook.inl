@@ -248,24 +248,33 @@ I ternary_digit(I bytes) {
 struct FormatTq1_0 : TernaryFormat {
   static constexpr int kBlockBytes = 54 * kLanes;
   template <int kDigit>
+  static I digit(const uint8_t* word) {
+    return ternary_digit<kDigit>(i_load(word));
+  }
+  template <class Digits, int kDigit>
   static void digits(const uint8_t* words, int n, I* w) {
-    for (int j = 0; j < n; ++j) w[j] = ternary_digit<kDigit>(i_load(words + j * kWord));
+    for (int j = 0; j < n; ++j) w[j] = Digits::template digit<kDigit>(words + j * kWord);
+  }
+  // As `Digits` finds digit kDigit of a word.
+  template <class Digits, int kSub>
+  static void unpack_digits(const uint8_t* block, Step& s) {
+    if constexpr (kSub < 5) {
+      digits<Digits, kSub>(block, 8, s.w);
+    } else if constexpr (kSub < 7) {
+      digits<Digits, 2 * (kSub - 5)>(block + 8 * kWord, 4, s.w);
+      digits<Digits, 2 * (kSub - 5) + 1>(block + 8 * kWord, 4, s.w + 4);
+    } else {
+      digits<Digits, 4>(block + 8 * kWord, 4, s.w);
+      digits<Digits, 0>(block + 12 * kWord, 1, s.w + 4);
+      digits<Digits, 1>(block + 12 * kWord, 1, s.w + 5);
+      digits<Digits, 2>(block + 12 * kWord, 1, s.w + 6);
+      digits<Digits, 3>(block + 12 * kWord, 1, s.w + 7);
+    }
+    s.scale[0] = f_load_f16(block + 13 * kWord);
   }
   template <int kSub>
   static void unpack(const uint8_t* block, Step& s) {
-    if constexpr (kSub < 5) {
-      digits<kSub>(block, 8, s.w);
-    } else if constexpr (kSub < 7) {
-      digits<2 * (kSub - 5)>(block + 8 * kWord, 4, s.w);
-      digits<2 * (kSub - 5) + 1>(block + 8 * kWord, 4, s.w + 4);
-    } else {
-      digits<4>(block + 8 * kWord, 4, s.w);
-      digits<0>(block + 12 * kWord, 1, s.w + 4);
-      digits<1>(block + 12 * kWord, 1, s.w + 5);
-      digits<2>(block + 12 * kWord, 1, s.w + 6);
-      digits<3>(block + 12 * kWord, 1, s.w + 7);
-    }
-    s.scale[0] = f_load_f16(block + 13 * kWord);
+    unpack_digits<FormatTq1_0, kSub>(block, s);
   }
 };
 

@@ -438,5 +438,36 @@ struct TurnedIq1_M : FormatIq1_M {
   }
 };
 
+// ---- ternary digits ----
+
+// Digits 0..3 of a byte in base 3 (FormatTq1_0), of 2 bits each, and digit 4.
+constexpr Book<256> ternary_book() {
+  Book<256> book{};
+  for (int byte = 0; byte < 256; ++byte) {
+    int fraction = byte;
+    for (int digit = 0; digit < 4; ++digit, fraction = fraction * 3 % 256) {
+      book.first.bytes[byte] |= uint8_t(fraction * 3 / 256 << (2 * digit));
+    }
+    book.second.bytes[byte] = uint8_t(fraction * 3 / 256);
+  }
+  return book;
+}
+constexpr Book<256> kTernary = ternary_book();
+
+// Four digits of each byte are looked up together, once for all steps that have one of them.
+struct LookedUpTq1_0 : FormatTq1_0 {
+  template <int kDigit>
+  static I digit(const uint8_t* word) {
+    const I bytes = i_load(word);
+    const HighBits high = high_bits(bytes);
+    if constexpr (kDigit == 4) return look_up(kTernary.second, bytes, high);
+    return i_and(i_shift<-2 * kDigit>(look_up(kTernary.first, bytes, high)), i_set(0x03030303));
+  }
+  template <int kSub>
+  static void unpack(const uint8_t* block, Step& s) {
+    unpack_digits<LookedUpTq1_0, kSub>(block, s);
+  }
+};
+
 }  // namespace
 }  // namespace lm::cpu
