@@ -10,7 +10,8 @@ namespace lm::cpu {
 namespace {
 
 constexpr int kWideQueries = 24;  // from which on widening f16 once costs less than in each kernel
-constexpr int kPanel = 32;        // keys of a gathered panel: whole vectors of any table
+constexpr int64_t kEarlyBytes = 1024;  // as many lines as a core can wait for
+constexpr int kPanel = 32;             // keys of a gathered panel: whole vectors of any table
 
 KeyRange intersect(KeyRange a, KeyRange b) {
   return {std::max(a.begin, b.begin), std::min(a.end, b.end)};
@@ -108,34 +109,48 @@ void TileRun::pack_queries() {
   });
 }
 
-// The runs of keys and values that hold `keys`.
+// The bytes of a head in the index-th block of the sequence; null where it has no such block.
+const std::byte* TileRun::head_at(const Tensor& cache, int64_t index, int64_t head) const {
+  const Tensor& table = call_.step.block_table;
+  if (index >= table.cols() || head >= call_.n_kv_heads) return nullptr;
+  const int64_t block = i32(table)[tile_.seq * (table.row_bytes / 4) + index];
+  if (block < 0) return nullptr;
+  LM_CHECK(block < cache.shape[0]);
+  return cache.data() + (block * call_.n_kv_heads + head) * call_.layout.bytes();
+}
+
+// What a thread reads after the values of `key`: keys of the next segment, or behind the last one
+// those of the first in the head that it takes next if threads take turns. Null: nothing.
+const std::byte* TileRun::keys_after(int64_t key) const {
+  const KvLayoutOfHead& layout = call_.layout;
+  int64_t next = key + kSegment, head = kv_head_;
+  if (next >= keys_of_tile_.end) {
+    next = keys_of_tile_.begin / kSegment * kSegment + key % kSegment;
+    head += call_.context.pool.size();
+  }
+  const std::byte* k = head_at(call_.op.k_cache, next / layout.block_size, head);
+  return k == nullptr ? nullptr : k + layout.bytes_before(next % layout.block_size);
+}
+
+// The runs of keys and values that hold `keys`. While keys are multiplied, their values are fetched
+// (a line each time that a line of keys is used), and while values are added, the keys after them:
+// a thread seldom waits for memory.
 void TileRun::collect_runs(KeyRange keys, int64_t base) {
   const KvLayoutOfHead& layout = call_.layout;
-  const Tensor& table = call_.step.block_table;
-  const int32_t* blocks = i32(table) + tile_.seq * (table.row_bytes / 4);
-  const auto head_at = [&](const Tensor& cache, int64_t index) -> const std::byte* {
-    const int64_t block = blocks[index];
-    LM_CHECK(block >= 0 && block < cache.shape[0]);
-    return cache.data() + (block * call_.n_kv_heads + kv_head_) * layout.bytes();
-  };
   n_runs_ = 0;
   for (int64_t key = keys.begin; key < keys.end; ++n_runs_) {
     const int64_t index = key / layout.block_size, token = key % layout.block_size;
-    const int64_t n = std::min(layout.block_size - token, keys.end - key);
-    LM_CHECK(index < table.cols());
-    const std::byte* k = head_at(call_.op.k_cache, index);
-    const std::byte* v = head_at(call_.op.v_cache, index);
-    // While keys are multiplied, their values are fetched (a line each time that a line of keys is
-    // used), and then the keys of the next segment: a thread waits for memory only at its first.
-    const int64_t next = (key + kSegment) / layout.block_size;
-    const bool more = next < table.cols() && blocks[next] >= 0;
-    const std::byte* after = more ? head_at(call_.op.k_cache, next) : v;
-    const int64_t ahead = token * layout.bytes() / layout.block_size;
     const int first = int(key - base);
+    const int n = int(std::min(layout.block_size - token, keys.end - key));
+    const std::byte* k = head_at(call_.op.k_cache, index, kv_head_);
+    const std::byte* v = head_at(call_.op.v_cache, index, kv_head_);
+    LM_CHECK(k != nullptr && v != nullptr);
+    const std::byte* soon = v + layout.bytes_before(token);
+    const std::byte* after = keys_after(key);
     k_runs_[n_runs_] = {bytes_of(k + layout.key(0, token)), bytes_of(k + layout.scale(0, token)),
-                        bytes_of(v + ahead), first, int(n)};
+                        bytes_of(soon), first, n};
     v_runs_[n_runs_] = {bytes_of(v + layout.value(token)), bytes_of(v + layout.scale(0, token)),
-                        bytes_of(after + ahead), first, int(n)};
+                        bytes_of(after != nullptr ? after : soon), first, n};
     key += n;
   }
   n_k_runs_ = n_runs_;
@@ -193,7 +208,8 @@ void TileRun::widen_values() {
   }
 }
 
-// Runs before queries: a run of keys stays in the nearest cache for all of them.
+// Runs before queries: a run of keys stays in the nearest cache for all of them. Where one kernel
+// call carries all queries, it takes all runs.
 void TileRun::score() {
   const Kernels& kernels = call_.context.kernels;
   const bool gathered = scattered_ || (wide_ && call_.layout.dtype == DType::f16);
@@ -202,21 +218,33 @@ void TileRun::score() {
   const auto kernel = dtype == DType::q8_0               ? kernels.scores_q8_0
                       : dtype == DType::f16 && !gathered ? kernels.scores_f16
                                                          : kernels.scores_f32;
-  for (int r = 0; r < n_k_runs_; ++r) {
-    const KvRun& run = k_runs_[r];
+  const int together = n_queries_ > kernels.max_queries ? 1 : n_k_runs_;
+  for (int r = 0; r < n_k_runs_; r += together) {
+    const int begin = k_runs_[r].first;
+    const int end = k_runs_[r + together - 1].first + k_runs_[r + together - 1].n;
     for_each_micro([&](const Micro& micro) {
       const auto sees_run = [&](const Span& span) {
-        return !span.empty() && span.begin < run.first + run.n && run.first < span.end;
+        return !span.empty() && span.begin < end && begin < span.end;
       };
       if (!std::any_of(spans_ + micro.first, spans_ + micro.first + micro.n, sees_run)) return;
       kernel({.queries = queries_ + micro.first * call_.head_dim,
               .n_queries = micro.n,
               .head_dim = int(call_.head_dim),
-              .keys = run,
+              .keys = k_runs_ + r,
+              .n_keys = together,
               .stride = gathered ? kPanel : call_.layout.block_size,
               .factors = factors_ + micro.first,
               .out = scores_ + int64_t(micro.first) * kSegment});
     });
+  }
+}
+
+// Memory would rest while exponentials are computed: the beginning of what the values' pass asks
+// for is asked for now.
+void TileRun::fetch_early(const KvRun& run) {
+  const int64_t bytes = run.n * int64_t(row_bytes(call_.layout.dtype, call_.head_dim));
+  for (int64_t b = 0; b < std::min(bytes, kEarlyBytes); b += 64) {
+    __builtin_prefetch(run.prefetch + b, 0, 2);
   }
 }
 
@@ -230,6 +258,7 @@ void TileRun::soften(int i) {
   const int begin = span.begin / kernels.lanes * kernels.lanes;
   const int end = (span.end + kernels.lanes - 1) / kernels.lanes * kernels.lanes;
   if (call_.op.softcap > 0) kernels.soft_cap(row + begin, end - begin, call_.op.softcap);
+  if (!wide_ && i < n_runs_) fetch_early(v_runs_[i]);
   std::fill(row + begin, row + span.begin, -INFINITY);
   std::fill(row + span.end, row + end, -INFINITY);
   parts_[i] = kernels.softmax_part(row + begin, end - begin);

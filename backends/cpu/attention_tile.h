@@ -61,11 +61,14 @@ class TileRun {
   template <class Use>
   void for_each_micro(const Use& use);
   void pack_queries();
+  const std::byte* head_at(const Tensor& cache, int64_t index, int64_t head) const;
+  const std::byte* keys_after(int64_t key) const;
   void collect_runs(KeyRange keys, int64_t base);
   void gather_keys();
   void gather_run(const KvRun& run);
   void widen_values();
   void score();
+  void fetch_early(const KvRun& run);
   void soften(int i);
   void weigh(const Micro& micro);
   void add_values(int first, int n, Span keys);

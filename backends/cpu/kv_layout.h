@@ -18,7 +18,10 @@ struct KvLayoutOfHead {
   DType dtype;
   int64_t block_size, head_dim;
 
-  int64_t bytes() const { return block_size * int64_t(row_bytes(dtype, head_dim)); }
+  int64_t bytes() const { return bytes_before(block_size); }
+  int64_t bytes_before(int64_t token) const {  // its share of the block
+    return token * int64_t(row_bytes(dtype, head_dim));
+  }
   int64_t scale_bytes() const { return dtype == DType::q8_0 ? head_dim / 32 * block_size * 2 : 0; }
   int64_t scale(int64_t block_of_32, int64_t token) const {
     return (block_of_32 * block_size + token) * 2;

@@ -4,17 +4,19 @@
 namespace lm::cpu {
 namespace {
 
-// kVectors · kLanes keys, times kQueries queries that are packed dimension by dimension.
+// kVectors · kLanes keys, times kQueries queries that are packed dimension by dimension. As many
+// bytes of run.prefetch are fetched as keys are read, from the tile's place on.
 template <class Values>
 struct FloatKeys {
   static constexpr int kItemBytes = Values::kBytes;
   template <int kQueries, int kVectors>
-  static void tile(const Scores& op, int j, F (&sums)[kQueries][kVectors]) {
-    const uint8_t* keys = op.keys.data + int64_t(j) * kItemBytes;
-    const uint8_t* prefetch = op.keys.prefetch + int64_t(j) * kItemBytes;
+  static void tile(const Scores& op, const KvRun& run, int j, F (&sums)[kQueries][kVectors]) {
+    constexpr int kRowBytes = kVectors * kLanes * kItemBytes;
+    const uint8_t* keys = run.data + int64_t(j) * kItemBytes;
+    const uint8_t* prefetch = run.prefetch + int64_t(j) * op.head_dim * kItemBytes;
     const float* query = static_cast<const float*>(op.queries);
-    for (int d = 0; d < op.head_dim; ++d) {
-      __builtin_prefetch(prefetch, 0, 2);  // into the second level: see collect_runs
+    for (int d = 0; d < op.head_dim; ++d, prefetch += kRowBytes) {
+      fetch_ahead<kRowBytes>(prefetch);
       F k[kVectors];
       for (int v = 0; v < kVectors; ++v) k[v] = Values::load(keys + v * kLanes * kItemBytes);
       for (int i = 0; i < kQueries; ++i) {
@@ -23,7 +25,6 @@ struct FloatKeys {
       }
       query += kQueries;
       keys += op.stride * kItemBytes;
-      prefetch += op.stride * kItemBytes;
     }
   }
 };
@@ -34,10 +35,11 @@ using F16Keys = FloatKeys<F16Values>;
 // 32 · 128 · 32767 < 2^31.
 struct Q8Keys {
   template <int kQueries, int kVectors>
-  static void tile(const Scores& op, int j, F (&sums)[kQueries][kVectors]) {
-    const uint8_t* keys = op.keys.data + 2 * int64_t(j);
-    const uint8_t* prefetch = op.keys.prefetch + 2 * int64_t(j);
-    const uint8_t* scales = op.keys.scales + 2 * int64_t(j);
+  static void tile(const Scores& op, const KvRun& run, int j, F (&sums)[kQueries][kVectors]) {
+    constexpr int kRowBytes = 2 * kVectors * kLanes;
+    const uint8_t* keys = run.data + 2 * int64_t(j);
+    const uint8_t* prefetch = run.prefetch + int64_t(j) * (op.head_dim + op.head_dim / 16);
+    const uint8_t* scales = run.scales + 2 * int64_t(j);
     const int32_t* query = static_cast<const int32_t*>(op.queries);
     for (int d = 0; d < op.head_dim; d += 32) {
       I dots[kQueries][kVectors];
@@ -47,7 +49,8 @@ struct Q8Keys {
       // In steps that the compiler unrolls: it moves every sum twice around a loop.
       for (int step = 0; step < 4; ++step) {
         for (int pair = 0; pair < 4; ++pair) {
-          __builtin_prefetch(prefetch, 0, 2);  // into the second level: see collect_runs
+          fetch_ahead<kRowBytes>(prefetch);
+          prefetch += kRowBytes;
           I k[kVectors];
           for (int v = 0; v < kVectors; ++v) k[v] = i_load_pairs(keys + 2 * v * kLanes);
           for (int i = 0; i < kQueries; ++i) {
@@ -56,9 +59,10 @@ struct Q8Keys {
           }
           query += kQueries;
           keys += 2 * op.stride;
-          prefetch += 2 * op.stride;
         }
       }
+      fetch_ahead<kRowBytes>(prefetch);  // as many bytes as there are scales
+      prefetch += kRowBytes;
       for (int v = 0; v < kVectors; ++v) {
         const F scale = f_load_f16(scales + 2 * v * kLanes);
         for (int i = 0; i < kQueries; ++i) {
@@ -71,24 +75,26 @@ struct Q8Keys {
 };
 
 template <class Keys, int kQueries, int kVectors>
-void score_tile(const Scores& op, int j) {
+void score_tile(const Scores& op, const KvRun& run, int j) {
   F sums[kQueries][kVectors];
   for (auto& row : sums) {
     for (F& sum : row) sum = f_set(0);
   }
-  Keys::template tile<kQueries, kVectors>(op, j, sums);
+  Keys::template tile<kQueries, kVectors>(op, run, j, sums);
   for (int i = 0; i < kQueries; ++i) {
     const F factor = f_set(op.factors[i]);
-    float* out = op.out + i * kSegment + op.keys.first + j;
+    float* out = op.out + i * kSegment + run.first + j;
     for (int v = 0; v < kVectors; ++v) f_store(out + v * kLanes, f_mul(sums[i][v], factor));
   }
 }
 
 template <class Keys, int kQueries>
 void scores_of(const Scores& op) {
-  int j = 0;
-  for (; j + 2 * kLanes <= op.keys.n; j += 2 * kLanes) score_tile<Keys, kQueries, 2>(op, j);
-  for (; j < op.keys.n; j += kLanes) score_tile<Keys, kQueries, 1>(op, j);
+  for (const KvRun* run = op.keys; run < op.keys + op.n_keys; ++run) {
+    int j = 0;
+    for (; j + 2 * kLanes <= run->n; j += 2 * kLanes) score_tile<Keys, kQueries, 2>(op, *run, j);
+    for (; j < run->n; j += kLanes) score_tile<Keys, kQueries, 1>(op, *run, j);
+  }
 }
 
 // Calls the function of `op` that is compiled for its number of queries, 1..kMaxColumns.

@@ -14,8 +14,9 @@ RunPart part_of(const KvRun& run, int first, int last) {
   return {run.first > first ? run.first : first, end < last ? end : last};
 }
 
-// Dimensions [d, d + n) of every query, n lanes of kVectors vectors.
-template <class Values, int kQueries, int kVectors>
+// Dimensions [d, d + n) of every query, n lanes of kVectors vectors, which share kWeights rows of
+// weights: rows of one query are kQueries apart.
+template <class Values, int kQueries, int kVectors, int kWeights = 1>
 void value_tile(const WeightedSums& op, const float* weights, int d, int64_t n) {
   F sums[kQueries][kVectors];
   for (int i = 0; i < kQueries; ++i) {
@@ -25,23 +26,26 @@ void value_tile(const WeightedSums& op, const float* weights, int d, int64_t n) 
     }
   }
   const int64_t row_bytes = int64_t(op.head_dim) * Values::kBytes;
+  constexpr int kTileBytes = kVectors * kLanes * (32 * Values::kBytes + Values::kScaleBytes) / 32;
   for (int r = 0; r < op.n_values; ++r) {
     const KvRun& run = op.values[r];
     const RunPart part = part_of(run, op.first, op.last);
     int64_t offset = (part.begin - run.first) * row_bytes + int64_t(d) * Values::kBytes;
-    for (int j = part.begin; j < part.end; ++j, offset += row_bytes) {
+    const uint8_t* prefetch = run.prefetch + d / (kVectors * kLanes) * int64_t(run.n) * kTileBytes +
+                              (part.begin - run.first) * kTileBytes;
+    for (int j = part.begin; j < part.end; ++j, offset += row_bytes, prefetch += kTileBytes) {
       const uint8_t* row = run.data + offset;
-      for (int b = 0; b < kVectors * kLanes * Values::kBytes; b += 64) {
-        __builtin_prefetch(run.prefetch + offset + b, 0, 2);
-      }
+      fetch_ahead<kTileBytes>(prefetch);
       F x[kVectors];
       for (int v = 0; v < kVectors; ++v) {
         const uint8_t* p = row + v * kLanes * Values::kBytes;
         x[v] = kVectors > 1 ? Values::load(p) : load_lanes<Values>(p, n);
       }
       for (int i = 0; i < kQueries; ++i) {
-        const F w = f_set(weights[i * kSegment + j]);
-        for (int v = 0; v < kVectors; ++v) sums[i][v] = f_fma(x[v], w, sums[i][v]);
+        for (int v = 0; v < kVectors; ++v) {
+          const int weight_row = v * kWeights / kVectors * kQueries + i;
+          sums[i][v] = f_fma(x[v], f_set(weights[weight_row * kSegment + j]), sums[i][v]);
+        }
       }
     }
   }
@@ -80,28 +84,41 @@ void scale_weights(const WeightedSums& op, int block, float* scaled) {
   }
 }
 
+// Whether sums of four vectors leave registers for the values and a weight.
+template <int kQueries>
+constexpr bool kFourVectors = kMaxColumns >= 2 * kQueries;
+
+// Dimensions [d, end) with one weight a key.
+template <class Values, int kQueries>
+void sum_dimensions(const WeightedSums& op, const float* weights, int d, int end) {
+  if constexpr (kFourVectors<kQueries>) {
+    for (; d + 4 * kLanes <= end; d += 4 * kLanes) {
+      value_tile<Values, kQueries, 4>(op, weights, d, 4 * kLanes);
+    }
+  }
+  for (; d + 2 * kLanes <= end; d += 2 * kLanes) {
+    value_tile<Values, kQueries, 2>(op, weights, d, 2 * kLanes);
+  }
+  for (; d < end; d += kLanes) value_tile<Values, kQueries, 1>(op, weights, d, end - d);
+}
+
 template <class Values, int kQueries>
 void weighted_sums_of(const WeightedSums& op) {
-  float scaled[kQueries * kSegment];
-  const int step = op.stride > 0 ? 32 : op.head_dim;
-  for (int d = 0; d < op.head_dim;) {
-    const int end = d + step;
-    const float* weights = op.weights;
-    if (op.stride > 0) {
+  if (op.stride == 0) return sum_dimensions<Values, kQueries>(op, op.weights, 0, op.head_dim);
+  // Blocks of 32 dimensions have weights of their own; two of them are one pass where they can.
+  constexpr int kBlocks = kFourVectors<kQueries> && 4 * kLanes == 64 ? 2 : 1;
+  float scaled[kBlocks * kQueries * kSegment];
+  int d = 0;
+  if constexpr (kBlocks == 2) {
+    for (; d + 64 <= op.head_dim; d += 64) {
       scale_weights<kQueries>(op, d / 32, scaled);
-      weights = scaled;
+      scale_weights<kQueries>(op, d / 32 + 1, scaled + kQueries * kSegment);
+      value_tile<Values, kQueries, 4, 2>(op, scaled, d, 64);
     }
-    // As many sums as leave registers for the values and a weight.
-    if constexpr (kMaxColumns >= 2 * kQueries) {
-      for (; d + 4 * kLanes <= end; d += 4 * kLanes) {
-        value_tile<Values, kQueries, 4>(op, weights, d, 4 * kLanes);
-      }
-    }
-    for (; d + 2 * kLanes <= end; d += 2 * kLanes) {
-      value_tile<Values, kQueries, 2>(op, weights, d, 2 * kLanes);
-    }
-    for (; d < end; d += kLanes) value_tile<Values, kQueries, 1>(op, weights, d, end - d);
-    d = end;
+  }
+  for (; d < op.head_dim; d += 32) {
+    scale_weights<kQueries>(op, d / 32, scaled);
+    sum_dimensions<Values, kQueries>(op, scaled, d, d + 32);
   }
 }
 

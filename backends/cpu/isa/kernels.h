@@ -69,16 +69,17 @@ inline constexpr int kSegment = 256;  // keys that attention reduces together
 struct KvRun {
   const uint8_t* data;      // K: row 0 of key `first`; V: the row of key `first`
   const uint8_t* scales;    // q8_0: the first scale of key `first`
-  const uint8_t* prefetch;  // as many bytes that will be read soon
+  const uint8_t* prefetch;  // as many bytes, in one piece, that will be read soon
   int first, n;
 };
 
-// out[i][first + j] = factors[i] · Σ_d query_i[d] · key_j[d], d in order; lanes are keys.
+// out[i][j] = factors[i] · Σ_d query_i[d] · key_j[d], d in order; lanes are keys.
 struct Scores {
   const void* queries;  // float [head_dim][n_queries], or for q8_0 int16 [head_dim/2][n_queries][2]
   int n_queries;        // <= max_queries
   int head_dim;
-  KvRun keys;            // n is a multiple of lanes
+  const KvRun* keys;     // n is a multiple of lanes
+  int n_keys;            // runs
   int64_t stride;        // keys in a row of K
   const float* factors;  // [n_queries]
   float* out;            // [n_queries][kSegment]

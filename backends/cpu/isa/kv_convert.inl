@@ -4,18 +4,26 @@
 namespace lm::cpu {
 namespace {
 
+// Items of kBytes, and scales of kScaleBytes for 32 of them.
 struct F32Values {
-  static constexpr int kBytes = 4;
+  static constexpr int kBytes = 4, kScaleBytes = 0;
   static F load(const uint8_t* p) { return f_load(reinterpret_cast<const float*>(p)); }
 };
 struct F16Values {
-  static constexpr int kBytes = 2;
+  static constexpr int kBytes = 2, kScaleBytes = 0;
   static F load(const uint8_t* p) { return f_load_f16(p); }
 };
 struct I8Values {
-  static constexpr int kBytes = 1;
+  static constexpr int kBytes = 1, kScaleBytes = 2;
   static F load(const uint8_t* p) { return f_load_i8(reinterpret_cast<const int8_t*>(p)); }
 };
+
+// Asks for a line in each 64 of kBytes bytes: into the second level, as they are not needed at once
+// (see collect_runs).
+template <int kBytes>
+void fetch_ahead(const uint8_t* p) {
+  for (int b = 0; b < kBytes; b += 64) __builtin_prefetch(p + b, 0, 2);
+}
 
 // The first n lanes: no byte behind them is read.
 template <class Values>
