@@ -121,6 +121,10 @@ Result<ExitStatus> RunCommand::run(const Context& context) {
     return Error{ErrorCode::bad_request, "expected --resume with --prompts, found it alone"};
   }
   if (is_chat()) return chat(context, generation_, chat_, std::nullopt);
+  if (chat_.continue_last) {
+    return Error{ErrorCode::bad_request,
+                 "expected a terminal and no prompt with -c, which goes on in a chat"};
+  }
   LM_TRY(generation_.check());
   const InstanceOptions instance_options = LM_TRY(generation_.model.instance_options());
   prompt_.quiet = generation_.quiet;

@@ -338,6 +338,10 @@ TEST_CASE("chat: --list, --no-history, and where there is no terminal") {
   const Finished refused = run_llm(list);
   CHECK(refused.status == 2);
   CHECK(is_one_error(refused));
+  list.args = {"-m", home.model, "-c", "-n", "1"};
+  const Finished nothing_to_go_on_with = run_llm(list);
+  CHECK(nothing_to_go_on_with.status == 2);
+  CHECK(is_one_error(nothing_to_go_on_with));
 }
 
 TEST_CASE("chat: SIGTERM at the prompt ends it") {
