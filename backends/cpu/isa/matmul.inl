@@ -10,8 +10,13 @@ namespace {
 
 // How far ahead weights are asked for, in bytes. Few columns are bound by memory: the second level
 // of cache can have enough lines on their way to keep it busy, the first alone cannot (86 % of the
-// read bandwidth, both together 93 to 97 %).
-constexpr int64_t kStreamAhead = 8192, kNearAhead = 1536, kTileAhead = 4096;
+// read bandwidth, both together 93 to 97 %). Some columns take as long to fetch as to multiply: the
+// further ahead, the less one waits for the other (Q4_K, 8 columns: 26 ns a step, then 23).
+constexpr int64_t kStreamAhead = 8192, kSomeAhead = 24576, kNearAhead = 1536, kTileAhead = 4096;
+
+// Times more columns, weights are unpacked once for all of them.
+template <class Format>
+constexpr int kMostStreamedColumns = Format::kStreamsColumns && kStreamColumns > 1 ? 16 : 1;
 
 // Step kSub of a block. Asks for as many bytes, `ahead` of it, as the step itself has: in a
 // stream for the second level, and a little ahead for the first.
@@ -46,13 +51,44 @@ struct Ahead {
   int64_t end, bytes;
 };
 template <class Format>
-Ahead stream_ahead(const Matmul& op, int64_t first, int together) {
+Ahead stream_ahead(const Matmul& op, int64_t first, int together, int64_t distance) {
   constexpr int64_t kBlock = Format::kBlockBytes, kSteps = Format::kStepsPerBlock;
-  const int64_t panels = (first / kSteps * kBlock + kStreamAhead) / op.panel_bytes;
+  const int64_t panels = (first / kSteps * kBlock + distance) / op.panel_bytes;
   const int64_t n_steps = op.k / Format::kStep;
-  const int64_t end = ((panels + 1) * op.panel_bytes - kStreamAhead + kBlock - 1) / kBlock * kSteps;
-  return {end < n_steps ? end : n_steps, kStreamAhead + panels * (together - 1) * op.panel_bytes};
+  const int64_t end = ((panels + 1) * op.panel_bytes - distance + kBlock - 1) / kBlock * kSteps;
+  return {end < n_steps ? end : n_steps, distance + panels * (together - 1) * op.panel_bytes};
 }
+
+// Step kSub of the blocks of panels that lie side by side, unpacked a word at a time where it is
+// multiplied: of a step that is made anew for every word, the compiler keeps what is read.
+template <class Format, int kSub, int kPanels>
+struct Packed {
+  using Step = typename Format::Step;
+  const uint8_t* block;
+  int64_t panel_bytes, ahead;
+  Step step(int p) const {
+    Step step;
+    Format::template unpack<kSub>(block + p * panel_bytes, step);
+    step.finish();
+    return step;
+  }
+  // Asks for this word's part of as many bytes, `ahead`, as the steps have. The compiler may not move
+  // it to others: memory would idle between bursts.
+  void fetch(int word) const {
+    constexpr int kWords = Format::kStep > 1 ? 8 : 1;
+    constexpr int kFirst = Format::kBlockBytes * kSub / Format::kStepsPerBlock;
+    constexpr int kLast = Format::kBlockBytes * (kSub + 1) / Format::kStepsPerBlock;
+    constexpr int kLines = (kLast - kFirst + 63) / 64;
+    LM_UNROLL
+    for (int i = kLines * kPanels * word / kWords; i < kLines * kPanels * (word + 1) / kWords;
+         ++i) {
+      const uint8_t* line = block + i / kLines * panel_bytes + kFirst + i % kLines * 64;
+      __builtin_prefetch(line + ahead, 0, 2);
+      __builtin_prefetch(line + kNearAhead);
+    }
+    __asm__ volatile("");
+  }
+};
 
 // acc[p][c] += blocks of kPanels panels, their steps from kSub on, times columns from step i on.
 template <class Format, int kSub, int kPanels, int kColumns>
@@ -60,12 +96,16 @@ template <class Format, int kSub, int kPanels, int kColumns>
     const uint8_t* block, int64_t panel_bytes, int64_t ahead,
     const typename Format::Step::Column* const (&x)[kColumns], int64_t i,
     F (&acc)[kPanels][kColumns]) {
-  typename Format::Step steps[kPanels];
-  LM_UNROLL
-  for (int p = 0; p < kPanels; ++p) {
-    unpack_step<Format, kSub, true>(block + p * panel_bytes, ahead, steps[p]);
+  if constexpr (kColumns == 1) {
+    typename Format::Step steps[kPanels];
+    LM_UNROLL
+    for (int p = 0; p < kPanels; ++p) {
+      unpack_step<Format, kSub, true>(block + p * panel_bytes, ahead, steps[p]);
+    }
+    add_step(Unpacked<typename Format::Step>{steps, 1}, x, i, acc);
+  } else {
+    add_step(Packed<Format, kSub, kPanels>{block, panel_bytes, ahead}, x, i, acc);
   }
-  add_step(steps, 1, x, i, acc);
   if constexpr (kSub + 1 < Format::kStepsPerBlock) {
     add_block<Format, kSub + 1>(block, panel_bytes, ahead, x, i + 1, acc);
   }
@@ -77,6 +117,7 @@ template <class Format, int kPanels, int kColumns>
 [[gnu::noinline, gnu::flatten]] void multiply_stream(const Matmul& op, int panel) {
   using Column = typename Format::Step::Column;
   constexpr int kSteps = Format::kStepsPerBlock;
+  constexpr int64_t kDistance = kColumns == 1 ? kStreamAhead : kSomeAhead;
   const Column* x[kColumns];
   F acc[kPanels][kColumns];
   LM_UNROLL
@@ -91,7 +132,7 @@ template <class Format, int kPanels, int kColumns>
   const uint8_t* block = op.panels + panel * op.panel_bytes;
   const int64_t n_steps = op.k / Format::kStep;
   for (int64_t i = 0; i < n_steps;) {
-    const Ahead ahead = stream_ahead<Format>(op, i, kPanels);
+    const Ahead ahead = stream_ahead<Format>(op, i, kPanels, kDistance);
     for (; i < ahead.end; i += kSteps, block += Format::kBlockBytes) {
       if constexpr (kTurned<Format>) {
         static_assert(kColumns == 1);
@@ -113,16 +154,27 @@ template <class Format, int kPanels, int kColumns>
   }
 }
 
-// All panels, kPanels at a time.
-template <class Format, int kPanels, int kColumns>
-void multiply_streams(const Matmul& op) {
-  int panel = 0;
-  for (; panel + kPanels <= op.n_panels; panel += kPanels) {
-    multiply_stream<Format, kPanels, kColumns>(op, panel);
-  }
-  if constexpr (kPanels > 1) {
-    constexpr int kAny = kColumns == 1 ? 1 : kStreamColumns;
-    if (panel < op.n_panels) multiply_stream<Format, 1, kAny>(op, panel);
+// Panels [panel, panel + kPanels) times all columns: those after the first few find the weights in
+// the second level of cache.
+template <class Format, int kPanels>
+void multiply_streams(const Matmul& op, int panel) {
+  // A panel that is left alone has one kernel for any columns: each costs the compiler.
+  constexpr int kMost = kStreamColumns, kSome = kPanels > 1 ? kMost / 2 : kMost;
+  constexpr int kMore = kPanels > 1 ? kMost * 3 / 4 : kMost;
+  Matmul part = op;
+  for (; part.n_cols > 0; part.n_cols -= kMost, part.x += kMost) {
+    if (part.n_cols == 1) {
+      multiply_stream<Format, kPanels, 1>(part, panel);
+    } else if constexpr (kMostStreamedColumns<Format> > 1) {
+      if (part.n_cols <= kSome) {
+        multiply_stream<Format, kPanels, kSome>(part, panel);
+      } else if (part.n_cols <= kMore) {
+        multiply_stream<Format, kPanels, kMore>(part, panel);
+      } else {
+        multiply_stream<Format, kPanels, kMost>(part, panel);
+      }
+    }
+    part.acc += kMost * op.acc_stride;
   }
 }
 
@@ -148,7 +200,7 @@ template <class Step, int kPanels, int kColumns>
       __builtin_prefetch(reinterpret_cast<const char*>(x[c] + line) + ahead);
     }
     const int64_t end = n - line < kLine ? n : line + kLine;
-    for (int64_t i = line; i < end; ++i) add_step(steps + i, stride, x, i, acc);
+    for (int64_t i = line; i < end; ++i) add_step(Unpacked<Step>{steps + i, stride}, x, i, acc);
   }
   LM_UNROLL
   for (int c = 0; c < kColumns; ++c) {
@@ -214,7 +266,8 @@ void multiply_stretch(const Matmul& op, int panel, int64_t first, int64_t n,
   using Step = typename Format::Step;
   constexpr int kPanels = Step::kTilePanels;
   const int n_panels = op.n_panels - panel < kPanels ? op.n_panels - panel : kPanels;
-  const int64_t ahead = kFew ? stream_ahead<Format>(op, first, n_panels).bytes : kTileAhead;
+  const int64_t ahead =
+      kFew ? stream_ahead<Format>(op, first, n_panels, kStreamAhead).bytes : kTileAhead;
   for (int p = 0; p < n_panels; ++p) {
     const uint8_t* at = op.panels + (panel + p) * op.panel_bytes;
     unpack_steps<Format, kFew>(at, first, n, ahead, steps + p * stride);
@@ -264,16 +317,14 @@ void many_columns(const Matmul& op) {
 
 template <class Format>
 void matmul(const Matmul& op) {
+  if (op.n_cols > kMostStreamedColumns<Format>) return many_columns<Format>(op);
   // Two panels at once where registers allow: twice as many chains of sums and streams from memory.
   constexpr int kTogether = Format::Step::kTilePanels > 1 ? 2 : 1;
-  if (op.n_cols == 1) return multiply_streams<Format, kTogether, 1>(op);
-  if constexpr (kStreamColumns > 1 && Format::kStreamsColumns) {
-    if (op.n_cols <= kStreamColumns / 2) {
-      return multiply_streams<Format, 2, kStreamColumns / 2>(op);
-    }
-    if (op.n_cols <= kStreamColumns) return multiply_streams<Format, 1, kStreamColumns>(op);
+  int panel = 0;
+  for (; panel + kTogether <= op.n_panels; panel += kTogether) {
+    multiply_streams<Format, kTogether>(op, panel);
   }
-  many_columns<Format>(op);
+  if (panel < op.n_panels) multiply_streams<Format, 1>(op, panel);
 }
 
 }  // namespace

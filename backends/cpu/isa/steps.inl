@@ -58,11 +58,21 @@ I dot_start(const ActBlock& x) {
   return i_set(Step::kScales == 1 ? x.start_64 : doubled(half_32));
 }
 
+// Unpacked steps of panels, `stride` apart, as add_step reads them.
+template <class Step_>
+struct Unpacked {
+  using Step = Step_;
+  const Step* steps;
+  int64_t stride;
+  const Step& step(int p) const { return steps[p * stride]; }
+  void fetch(int) const {}
+};
+
 // The part of add_step that half kHalf of the steps makes.
-template <int kHalf, class Step, int kPanels, int kColumns>
-[[gnu::always_inline]] inline void add_dots(const Step* s, int64_t stride,
-                                            const ActBlock* const (&x)[kColumns], int64_t i,
-                                            F (&acc)[kPanels][kColumns]) {
+template <int kHalf, class Steps, int kPanels, int kColumns>
+[[gnu::always_inline]] inline void add_dots(const Steps& s, const ActBlock* const (&x)[kColumns],
+                                            int64_t i, F (&acc)[kPanels][kColumns]) {
+  using Step = typename Steps::Step;
   constexpr int kWords = 8 / Step::kScales;
   Dot<(Step::kExact < kWords ? Step::kExact : kWords)> dot[kPanels][kColumns];
   LM_UNROLL
@@ -72,9 +82,10 @@ template <int kHalf, class Step, int kPanels, int kColumns>
   }
   LM_UNROLL
   for (int word = 0; word < kWords; ++word) {
+    s.fetch(kHalf * kWords + word);
     I w[kPanels];
     LM_UNROLL
-    for (int p = 0; p < kPanels; ++p) w[p] = s[p * stride].w[kHalf * kWords + word];
+    for (int p = 0; p < kPanels; ++p) w[p] = s.step(p).w[kHalf * kWords + word];
     LM_UNROLL
     for (int c = 0; c < kColumns; ++c) {
       const I activations = i_set4(x[c][i].q + 4 * (kHalf * kWords + word));
@@ -82,47 +93,55 @@ template <int kHalf, class Step, int kPanels, int kColumns>
       for (int p = 0; p < kPanels; ++p) dot[p][c].add(word, w[p], activations);
     }
   }
+  F scale[kPanels], unbias[kPanels];
+  LM_UNROLL
+  for (int p = 0; p < kPanels; ++p) {
+    scale[p] = s.step(p).scale[kHalf];
+    unbias[p] = s.step(p).unbias[kHalf];
+  }
   LM_UNROLL
   for (int c = 0; c < kColumns; ++c) {
     const F d = f_set(x[c][i].d);
     LM_UNROLL
     for (int p = 0; p < kPanels; ++p) {
-      const Step& step = s[p * stride];
-      const F sum = scaled_dot(dot[p][c].end(), step.scale[kHalf], step.unbias[kHalf]);
+      const F sum = scaled_dot(dot[p][c].end(), scale[p], unbias[p]);
       acc[p][c] = f_fma(sum, d, acc[p][c]);
     }
   }
-  if constexpr (kHalf + 1 < Step::kScales) add_dots<kHalf + 1>(s, stride, x, i, acc);
+  if constexpr (kHalf + 1 < Step::kScales) add_dots<kHalf + 1>(s, x, i, acc);
 }
 
-// acc[p][c] += step p · x_c[i], for steps `stride` apart.
-template <class Step, int kPanels, int kColumns>
-[[gnu::always_inline]] inline void add_step(const Step* s, int64_t stride,
-                                            const ActBlock* const (&x)[kColumns], int64_t i,
-                                            F (&acc)[kPanels][kColumns]) {
-  add_dots<0>(s, stride, x, i, acc);
+// acc[p][c] += step p · x_c[i].
+template <class Steps, int kPanels, int kColumns>
+[[gnu::always_inline]] inline void add_step(const Steps& s, const ActBlock* const (&x)[kColumns],
+                                            int64_t i, F (&acc)[kPanels][kColumns]) {
+  add_dots<0>(s, x, i, acc);
   LM_UNROLL
-  for (int f = 0; f < Step::kFloors; ++f) {
+  for (int f = 0; f < Steps::Step::kFloors; ++f) {
+    F floor[kPanels];
+    LM_UNROLL
+    for (int p = 0; p < kPanels; ++p) floor[p] = s.step(p).floor[f];
     LM_UNROLL
     for (int c = 0; c < kColumns; ++c) {
       const F sum = f_set(f == 0 ? x[c][i].d_sum : x[c][i].d_sum_hi);
       LM_UNROLL
-      for (int p = 0; p < kPanels; ++p) {
-        acc[p][c] = f_fma(s[p * stride].floor[f], sum, acc[p][c]);
-      }
+      for (int p = 0; p < kPanels; ++p) acc[p][c] = f_fma(floor[p], sum, acc[p][c]);
     }
   }
 }
 
-template <int kPanels, int kColumns>
-[[gnu::always_inline]] inline void add_step(const FloatStep* s, int64_t stride,
-                                            const float* const (&x)[kColumns], int64_t i,
-                                            F (&acc)[kPanels][kColumns]) {
+template <class Steps, int kPanels, int kColumns>
+[[gnu::always_inline]] inline void add_step(const Steps& s, const float* const (&x)[kColumns],
+                                            int64_t i, F (&acc)[kPanels][kColumns]) {
+  s.fetch(0);
+  F w[kPanels];
+  LM_UNROLL
+  for (int p = 0; p < kPanels; ++p) w[p] = s.step(p).w;
   LM_UNROLL
   for (int c = 0; c < kColumns; ++c) {
     const F v = f_set(x[c][i]);
     LM_UNROLL
-    for (int p = 0; p < kPanels; ++p) acc[p][c] = f_fma(s[p * stride].w, v, acc[p][c]);
+    for (int p = 0; p < kPanels; ++p) acc[p][c] = f_fma(w[p], v, acc[p][c]);
   }
 }
 
