@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstddef>
 
+#include "quant/blocks.h"
 #include "quant/decode.h"
 #include "quant/encode.h"
 
@@ -23,6 +25,14 @@ void random_block(DType dtype, std::byte* data, float* values, Random& random) {
     const float bound = is_integer(dtype) ? 255.0f : 4.0f;
     good = std::all_of(values, values + info.block_elems,
                        [&](float x) { return std::abs(x) <= bound; });
+  }
+}
+
+// Zero points from end to end of what they may be.
+void set_zeros(TestWeight& weight, Random& random) {
+  const size_t stride = size_t(dtype_info(weight.dtype).block_bytes);
+  for (size_t at = offsetof(BlockI4G<32>, z); at < weight.bytes.size(); at += stride) {
+    weight.bytes[at] = std::byte(random.below(17));
   }
 }
 
@@ -55,6 +65,7 @@ TestWeight random_weight(DType dtype, std::array<int64_t, 4> shape, Random& rand
                     std::vector<float>(size_t(n))};
   if (can_encode(dtype)) {
     encode(dtype, random_floats(n, random), weight.bytes.data());
+    if (is_i4g(dtype)) set_zeros(weight, random);
     decode(dtype, weight.bytes.data(), weight.values.data(), n);
     return weight;
   }

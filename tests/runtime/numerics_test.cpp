@@ -31,6 +31,7 @@ constexpr Case kCases[] = {
     {"qwen3moe", DType::q4_K, DType::f16}, {"llama", DType::q5_0, DType::q8_0},
     {"gpt-oss", DType::q8_0, DType::f16},  {"llama", DType::iq4_NL, DType::f16},
     {"llama", DType::q2_K, DType::f16},    {"llama", DType::q3_K, DType::f16},
+    {"qwen3", DType::i4g128, DType::f16},
 };
 
 std::string case_name(const Case& c) {

@@ -117,17 +117,28 @@ struct FormatQ5_1 : IntFormat {
   }
 };
 
-// w = d · (q - z) for a group of kGroup
+// w = d · (q - z) for a group of kGroup. z costs each column a multiplication, or each weight, once
+// for all columns, an addition, where signed weights cost no more than others.
 template <int kGroup>
 struct FormatI4g : IntFormat {
+  static constexpr bool kStreamsColumns = kGroup == 128;
   static constexpr int kStepsPerBlock = kGroup / 32, kBlockBytes = (3 + kGroup / 2) * kLanes;
-  using Step = FormatQ4_1::Step;
+  using Step = ZeroStep;
+  using ManyStep = std::conditional_t<kSignedIsFree, FormatQ8_0::Step, ZeroStep>;
   template <int kSub>
-  static void unpack(const uint8_t* block, Step& s) {
+  static void unpack(const uint8_t* block, ZeroStep& s) {
     s.scale[0] = f_load_f16(block);
-    const I minus_z = i_sub(i_set(0), i_load_u8(block + 2 * kLanes));
-    s.floor[0] = f_mul(s.scale[0], f_from_i(minus_z));
+    s.set_zero(i_load_u8(block + 2 * kLanes));
     unpack_halves(block + 3 * kLanes + kSub * 4 * kWord, s.w);
+  }
+  template <int kSub>
+  static void unpack(const uint8_t* block, FormatQ8_0::Step& s) {
+    s.scale[0] = f_load_f16(block);
+    const I rest = i_sub(i_set(128), i_load_u8(block + 2 * kLanes));
+    const I pair = i_or(rest, i_shl<8>(rest)), bytes = i_or(pair, i_shl<16>(pair));
+    unpack_halves(block + 3 * kLanes + kSub * 4 * kWord, s.w);
+    // No sum reaches 256: bytes do not meet.
+    for (I& w : s.w) w = signed_weights(i_xor(i_add(w, bytes), i_set(int32_t(0x80808080))));
   }
 };
 

@@ -20,9 +20,8 @@ constexpr int kMostStreamedColumns = Format::kStreamsColumns && kStreamColumns >
 
 // Step kSub of a block. Asks for as many bytes, `ahead` of it, as the step itself has: in a
 // stream for the second level, and a little ahead for the first.
-template <class Format, int kSub, bool kStreamed>
-[[gnu::always_inline]] inline void unpack_step(const uint8_t* block, int64_t ahead,
-                                               typename Format::Step& step) {
+template <class Format, int kSub, bool kStreamed, class Step>
+[[gnu::always_inline]] inline void unpack_step(const uint8_t* block, int64_t ahead, Step& step) {
   constexpr int kBytes = Format::kBlockBytes, kSteps = Format::kStepsPerBlock;
   for (int i = kBytes * kSub / kSteps; i < kBytes * (kSub + 1) / kSteps; i += 64) {
     __builtin_prefetch(block + ahead + i, 0, kStreamed ? 2 : 3);
@@ -237,10 +236,25 @@ void multiply_tiles(const Step* steps, int64_t stride, int64_t first, int64_t n,
   run(Columns<1>());
 }
 
+// What a format is unpacked to for many columns; it may have a kind of step for them.
+template <class Format>
+struct ManyStepOf {
+  using Type = typename Format::Step;
+};
+template <class Format>
+requires requires {
+  typename Format::ManyStep;
+}
+struct ManyStepOf<Format> {
+  using Type = typename Format::ManyStep;
+};
+template <class Format>
+using ManyStep = typename ManyStepOf<Format>::Type;
+
 // steps[0..) = the steps of a block, from kSub on.
 template <class Format, bool kStreamed, int kSub = 0>
 [[gnu::always_inline]] inline void unpack_block(const uint8_t* block, int64_t ahead,
-                                                typename Format::Step* steps) {
+                                                ManyStep<Format>* steps) {
   unpack_step<Format, kSub, kStreamed>(block, ahead, steps[kSub]);
   if constexpr (kTurned<Format>) Format::Turn::weights(steps[kSub].w);
   if constexpr (kSub + 1 < Format::kStepsPerBlock) {
@@ -251,7 +265,7 @@ template <class Format, bool kStreamed, int kSub = 0>
 // steps[i] = step `first` + i of a panel.
 template <class Format, bool kStreamed>
 [[gnu::noinline, gnu::flatten]] void unpack_steps(const uint8_t* panel, int64_t first, int64_t n,
-                                                  int64_t ahead, typename Format::Step* steps) {
+                                                  int64_t ahead, ManyStep<Format>* steps) {
   constexpr int kSteps = Format::kStepsPerBlock;
   const uint8_t* block = panel + first / kSteps * Format::kBlockBytes;
   for (int64_t i = 0; i < n; i += kSteps, block += Format::kBlockBytes) {
@@ -262,8 +276,8 @@ template <class Format, bool kStreamed>
 // Steps [first, first + n) of the kTilePanels panels from `panel` on, as far as there are so many.
 template <class Format, bool kFew>
 void multiply_stretch(const Matmul& op, int panel, int64_t first, int64_t n,
-                      typename Format::Step* steps, int64_t stride) {
-  using Step = typename Format::Step;
+                      ManyStep<Format>* steps, int64_t stride) {
+  using Step = ManyStep<Format>;
   constexpr int kPanels = Step::kTilePanels;
   const int n_panels = op.n_panels - panel < kPanels ? op.n_panels - panel : kPanels;
   const int64_t ahead =
@@ -280,7 +294,7 @@ void multiply_stretch(const Matmul& op, int panel, int64_t first, int64_t n,
 
 template <class Format>
 void many_columns(const Matmul& op) {
-  using Step = typename Format::Step;
+  using Step = ManyStep<Format>;
   constexpr int kPanels = Step::kTilePanels;
   // Unpacked weights take half of the first level of cache; a multiple of 8 steps.
   constexpr int64_t kStretch = kUnpackedBytes / int64_t(sizeof(Step)) / kPanels / 8 * 8;

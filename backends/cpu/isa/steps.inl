@@ -1,6 +1,7 @@
 // backends/cpu/isa/steps.inl — a step of K, unpacked for kLanes rows, and how a tile of panels ×
 // columns adds it. Every format (formats*.inl) unpacks to one of two kinds of step, so that one
 // loop multiplies them all, and one column goes through the same arithmetic as five hundred.
+#include <type_traits>  // no function that a linker could keep
 
 namespace lm::cpu {
 namespace {
@@ -20,8 +21,9 @@ struct FloatStep {
   void finish() {}
 };
 
-// What is subtracted from each unsigned weight; `sign`: nothing, the weights are signed bytes.
-enum class Offset { none, by_1, by_8, by_16, by_32, by_64, sign };
+// What is subtracted from each unsigned weight; `sign`: nothing, the weights are signed bytes;
+// `zero`: each row's own number (ZeroStep).
+enum class Offset { none, by_1, by_8, by_16, by_32, by_64, sign, zero };
 
 // 32 of K: w = scale · (q - offset) + floor. The halves may have scales and floors of their own.
 // kExact: how many words' products a 16-bit sum holds exactly (see Dot).
@@ -40,14 +42,29 @@ struct IntStep {
   }
 };
 
+// 32 of K: w = scale · (q - z), z in 0..16 a row's own. A dot lacks z Σx, which start_128 has, read
+// as the number kDotBiasValue - 128 Σx: z/128 times it is kZeroBias z - z Σx. Whole numbers below
+// 2^24 all the way, so that the sum is rounded no more than that of weights that z was taken from.
+constexpr int32_t kZeroBias = int32_t(kDotBiasValue) / 128;
+struct ZeroStep : IntStep<8, Offset::zero> {
+  I start;  // kDotBias - kZeroBias z
+  F zero;   // z / 128
+  void set_zero(I z) {
+    start = i_sub(i_set(kDotBias), i_add(i_shl<16>(z), i_shl<15>(z)));
+    zero = f_mul(f_from_i(z), f_set(1.0f / 128));
+  }
+};
+static_assert(kZeroBias == (1 << 16) + (1 << 15));
+
 // Twice what a start subtracts.
 inline int32_t doubled(int32_t start) {
   return start + (start - kDotBias);
 }
 
 // What the dot of a step (or of its half) starts from.
-template <class Step, int kHalf>
-I dot_start(const ActBlock& x) {
+template <int kHalf, class Step>
+I dot_start(const Step& s, const ActBlock& x) {
+  if constexpr (Step::kOffset == Offset::zero) return s.start;
   if constexpr (Step::kOffset == Offset::none) return i_set(kDotBias);
   if constexpr (Step::kOffset == Offset::by_1) return i_set(kDotBias + (x.start_8 - kDotBias) / 8);
   if constexpr (Step::kOffset == Offset::by_8) return i_set(x.start_8);
@@ -56,6 +73,16 @@ I dot_start(const ActBlock& x) {
   const int32_t half_32 = kHalf == 0 ? x.start_lo_32 : x.start_hi_32;
   if constexpr (Step::kOffset == Offset::by_32) return i_set(half_32);
   return i_set(Step::kScales == 1 ? x.start_64 : doubled(half_32));
+}
+
+// What its products have added up to, in the same form as what it started from.
+template <class Step>
+I dot_end(const Step& s, const ActBlock& x, I dot) {
+  if constexpr (Step::kOffset == Offset::zero) {
+    return f_bits(f_fma(s.zero, i_bits(i_set(x.start_128)), i_bits(dot)));
+  } else {
+    return dot;
+  }
 }
 
 // Unpacked steps of panels, `stride` apart, as add_step reads them.
@@ -78,7 +105,7 @@ template <int kHalf, class Steps, int kPanels, int kColumns>
   LM_UNROLL
   for (int c = 0; c < kColumns; ++c) {
     LM_UNROLL
-    for (int p = 0; p < kPanels; ++p) dot[p][c].start(dot_start<Step, kHalf>(x[c][i]));
+    for (int p = 0; p < kPanels; ++p) dot[p][c].start(dot_start<kHalf>(s.step(p), x[c][i]));
   }
   LM_UNROLL
   for (int word = 0; word < kWords; ++word) {
@@ -104,7 +131,8 @@ template <int kHalf, class Steps, int kPanels, int kColumns>
     const F d = f_set(x[c][i].d);
     LM_UNROLL
     for (int p = 0; p < kPanels; ++p) {
-      const F sum = scaled_dot(dot[p][c].end(), scale[p], unbias[p]);
+      const I end = dot_end(s.step(p), x[c][i], dot[p][c].end());
+      const F sum = scaled_dot(end, scale[p], unbias[p]);
       acc[p][c] = f_fma(sum, d, acc[p][c]);
     }
   }

@@ -195,6 +195,7 @@ inline F scaled_dot(I dot, F scale, F unbias) {
 }
 
 #if defined(LM_AVX_VNNI)
+constexpr bool kSignedIsFree = true;
 inline I dot_step(I acc, I w, const int8_t* x) {
   return _mm256_dpbusd_avx_epi32(acc, w, i_set4(x));
 }
@@ -213,6 +214,7 @@ inline I start_signed(const ActBlock& x) {
   return i_set(x.start_128);
 }
 #else
+constexpr bool kSignedIsFree = false;
 inline I dot_step(I acc, I w, const int8_t* x) {
   return _mm256_add_epi16(acc, _mm256_maddubs_epi16(w, i_set4(x)));
 }

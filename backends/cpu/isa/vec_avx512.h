@@ -12,6 +12,7 @@ namespace {
 constexpr int kLanes = 16;
 constexpr int kMaxColumns = 8;
 constexpr int kStreamColumns = 8;
+constexpr bool kSignedIsFree = true;
 constexpr int kIntTilePanels = 2, kIntTileColumns = 6;
 constexpr int kFloatTilePanels = 4, kFloatTileColumns = 6;
 constexpr int64_t kUnpackedBytes = 24 << 10;

@@ -14,6 +14,8 @@ namespace {
 constexpr int kLanes = 1;
 constexpr int kMaxColumns = 4;     // columns that a kernel carries at once
 constexpr int kStreamColumns = 1;  // most columns that weights in registers are multiplied with
+// Whether a dot of signed weights costs no more than one of unsigned.
+constexpr bool kSignedIsFree = false;
 // More are multiplied by unpacked weights: panels × columns in registers, and bytes of weights
 // unpacked at a time, half of a first-level cache.
 constexpr int kIntTilePanels = 1, kIntTileColumns = 4;
