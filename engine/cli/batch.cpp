@@ -5,6 +5,7 @@
 
 #include <cerrno>
 #include <chrono>
+#include <condition_variable>
 #include <cstring>
 #include <deque>
 #include <memory>
@@ -42,6 +43,11 @@ class Growing {
     } catch (const std::bad_alloc&) {
       lost_ = true;
     }
+    ended_.notify_all();
+  }
+  void wait_for_end() const {
+    std::unique_lock lock(mutex_);
+    ended_.wait(lock, [this] { return end_.finish != Finish::none; });
   }
   bool finished() const {
     const std::lock_guard lock(mutex_);
@@ -63,6 +69,7 @@ class Growing {
 
  private:
   mutable std::mutex mutex_;
+  mutable std::condition_variable ended_;
   std::string text_;
   AnswerEnd end_;
   bool lost_ = false;
@@ -188,9 +195,13 @@ Json Batch::result_of(Job& job) {
   return result;
 }
 
+// And waits for their ends, so that the engine's totals are of all.
 void Batch::cancel_all() {
   for (const Job& job : jobs_) {
     if (job.begun) engine_.cancel(job.request);
+  }
+  for (const Job& job : jobs_) {
+    if (job.begun) job.answer->wait_for_end();
   }
 }
 

@@ -49,16 +49,16 @@ std::string statistics_line(const Timings& t, double load_seconds) {
 }
 
 std::string statistics_line(const EngineTotals& t, uint64_t n_lines, double seconds) {
-  const auto mean = [&](double sum) {
-    return fixed(sum / double(std::max<uint64_t>(t.samples, 1)), 3);
+  const auto mean = [](double sum, uint64_t n) {
+    return fixed(sum / double(std::max<uint64_t>(n, 1)), 3);
   };
   const double rate = seconds > 0 ? double(t.generated_tokens) / seconds : 0;
   return concat("llm: ", n_lines, " lines in ", int64_t(seconds * 1000),
                 " ms: ", t.prompt_tokens - t.cached_tokens, " tokens read, ", t.cached_tokens,
                 " from the cache, ", t.generated_tokens, " generated (", int64_t(rate),
                 " per second)", drafts_text(t.accepted_tokens, t.drafted_tokens),
-                "; on average waited ", mean(t.queue_seconds), " s, first token after ",
-                mean(t.first_token_seconds), " s", machine(t.bytes_per_second()));
+                "; on average waited ", mean(t.queue_seconds, t.samples), " s, first token after ",
+                mean(t.first_token_seconds, t.first_tokens), " s", machine(t.bytes_per_second()));
 }
 
 std::string drafts_text(uint64_t accepted, uint64_t drafted) {

@@ -62,6 +62,7 @@ struct Engine::Impl {
   void shift(Generation& generation);
   void retire();
   void count(const Timings& finished);
+  void count_step(double seconds);
   void publish_totals();
 
   const int max_waiting;
@@ -80,8 +81,7 @@ struct Engine::Impl {
   std::vector<std::unique_ptr<Generation>> active;  // known to the scheduler
   Speculation speculation;
   std::vector<StepRow> rows;
-  uint64_t n_steps = 0;
-  double step_seconds = 0;
+  uint64_t n_steps = 0;  // that succeeded
   std::vector<DecodingRow> decoding;
   std::vector<LogitRow> logits;  // of a step
   std::thread thread;
@@ -171,7 +171,6 @@ void Engine::Impl::run() {
     }
     retire();
     if (store) store->save();
-    ++n_steps;
   }
   if (store) store->finish(kFinishSeconds);
 }
@@ -228,7 +227,7 @@ void Engine::Impl::step(const std::vector<PlannedRow>& plan) {
   const Status computed = instance->compute(rows, logits);
   if (!computed.ok()) return fail(plan, computed.error().code, computed.error().message);
   const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
-  step_seconds += seconds;
+  count_step(seconds);
   speculation.note_step(seconds);
   scheduler.completed(plan);
   advance(plan);
@@ -273,7 +272,7 @@ void Engine::Impl::assemble(const std::vector<PlannedRow>& plan) {
       step_row.n_logits = int(step_row.tokens.size());
     }
     rows.push_back(step_row);
-    generation_of(row).note_step();
+    generation_of(row).note_step(n_steps + 1);
   }
 }
 
@@ -327,23 +326,33 @@ void Engine::Impl::count(const Timings& timings) {
   const std::lock_guard lock(mutex);
   --unfinished;
   ++totals.samples;
-  totals.prompt_tokens += uint64_t(timings.prompt_tokens);
-  totals.cached_tokens += uint64_t(timings.cached_tokens);
-  totals.loaded_tokens += uint64_t(timings.loaded_tokens);
+  if (timings.steps > 0) {  // otherwise nobody read it
+    totals.prompt_tokens += uint64_t(timings.prompt_tokens);
+    totals.cached_tokens += uint64_t(timings.cached_tokens);
+    totals.loaded_tokens += uint64_t(timings.loaded_tokens);
+  }
   totals.generated_tokens += uint64_t(timings.generated_tokens);
   totals.drafted_tokens += uint64_t(timings.drafted_tokens);
   totals.accepted_tokens += uint64_t(timings.accepted_tokens);
   totals.queue_seconds += timings.queue_seconds;
-  totals.first_token_seconds += timings.first_token_seconds();
   totals.generate_seconds += timings.generate_seconds;
+  if (timings.generated_tokens == 0) return;
+  ++totals.first_tokens;
+  totals.first_token_seconds += timings.first_token_seconds();
+}
+
+// Before anybody hears of the tokens that it brings.
+void Engine::Impl::count_step(double seconds) {
+  ++n_steps;
+  const std::lock_guard lock(mutex);
+  totals.steps = n_steps;
+  totals.step_seconds += seconds;
 }
 
 // What the engine thread alone knows, for those who ask.
 void Engine::Impl::publish_totals() {
   const BlockPool& pool = instance->pool();
   const std::lock_guard lock(mutex);
-  totals.steps = n_steps;
-  totals.step_seconds = step_seconds;
   totals.step_bytes = instance->weight_bytes();
   totals.preemptions = scheduler.preemptions();
   totals.running = scheduler.n_running();

@@ -25,13 +25,17 @@ struct EngineOptions {
 
 // Of all requests since the start.
 struct EngineTotals {
-  uint64_t samples = 0;  // finished ones
-  uint64_t prompt_tokens = 0, cached_tokens = 0, generated_tokens = 0;
+  uint64_t samples = 0;        // finished ones
+  uint64_t first_tokens = 0;   // those of them that have a token
+  uint64_t prompt_tokens = 0;  // of those that a forward pass was computed for
+  uint64_t cached_tokens = 0;  // of these prompts
+  uint64_t generated_tokens = 0;
   uint64_t loaded_tokens = 0;  // of the cached ones, from the disk
   uint64_t drafted_tokens = 0, accepted_tokens = 0;
-  double queue_seconds = 0, first_token_seconds = 0, generate_seconds = 0;  // sums: see Timings
-  uint64_t steps = 0, preemptions = 0;
-  double step_seconds = 0;                             // in forward passes
+  double queue_seconds = 0, generate_seconds = 0;      // sums: see Timings
+  double first_token_seconds = 0;                      // likewise, of first_tokens
+  uint64_t steps = 0, preemptions = 0;                 // steps: forward passes that succeeded
+  double step_seconds = 0;                             // in those
   uint64_t step_bytes = 0;                             // of weights, read by a pass
   int running = 0, waiting = 0;                        // samples, now
   int blocks = 0, cached_blocks = 0, free_blocks = 0;  // of the KV cache, now; cached ones are free

@@ -41,8 +41,9 @@ Generation::Generation(Request asked, const Instance& instance, int sample)
   }
 }
 
-void Generation::note_step() {
+void Generation::note_step(uint64_t number) {
   ++n_steps_;
+  last_step_ = number;
   if (!first_step_) first_step_ = Clock::now();
 }
 
@@ -144,6 +145,7 @@ void Generation::emit(TokenEvent event) {
   event.text = text_;
   finished_ = event.finish != Finish::none;
   event.sample = sample_;
+  event.step = last_step_;
   event.timings = timings();
   if (on_token_) on_token_(event);
 }

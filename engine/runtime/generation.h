@@ -25,8 +25,8 @@ class Generation : public Sequence {
 
   bool wants_nothing() const { return max_tokens_ == 0; }
   bool finished() const { return finished_; }
-  // A step that includes this sequence is about to run.
-  void note_step();
+  // A step that includes this sequence is about to run: the engine's one of this number.
+  void note_step(uint64_t number);
   // Tokens that may still come.
   int most_tokens() const;
   const Sampler& sampler() const { return sampler_; }
@@ -69,6 +69,7 @@ class Generation : public Sequence {
   Clock::time_point submitted_;
   std::optional<Clock::time_point> first_step_, first_token_;
   int n_steps_ = 0, first_token_steps_ = 0;
+  uint64_t last_step_ = 0;              // its number
   int n_drafted_ = 0, n_accepted_ = 0;  // tokens
   uint64_t step_bytes_;
 };

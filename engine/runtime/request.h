@@ -45,9 +45,10 @@ struct TokenEvent {
   bool drafted = false;                       // foreseen: it took no forward pass of its own
   std::span<const TokenChance> alternatives;  // of this position: see Request::n_alternatives
   Finish finish = Finish::none;
-  int sample = 0;                            // which of Request::n_samples
-  Timings timings;                           // so far
-  std::string error;                         // why, when finish is error,
+  int sample = 0;     // which of Request::n_samples
+  uint64_t step = 0;  // the latest pass of this answer, by its number among the engine's passes
+  Timings timings;    // so far
+  std::string error;  // why, when finish is error,
   ErrorCode error_code = ErrorCode::device;  // and of which kind
 };
 

@@ -110,13 +110,14 @@ TEST_CASE("sixteen at once, each as alone, whatever is preempted") {
   }
 }
 
-// Counted in forward passes, of which each reads a chunk at most of the prompt.
+// Counted in the engine's forward passes, of which each reads a chunk at most of the prompt.
 TEST_CASE("a long prompt that arrives holds up no stream for more than a chunk") {
   const ModelFile file(test::tiny_model("llama"));
   InstanceOptions options = engine_options(file, 4);
   options.n_ctx = 4100;
   options.max_step_tokens = 256;
-  std::vector<std::vector<int>> passes(3);  // of each stream until each of its tokens
+  std::vector<std::vector<uint64_t>> passes(3);  // that the tokens of each stream came from
+  std::atomic<bool> asked{false};                // for the long prompt
   std::mutex mutex;
   std::condition_variable changed;
   size_t ended = 0;
@@ -124,23 +125,31 @@ TEST_CASE("a long prompt that arrives holds up no stream for more than a chunk")
   for (size_t i = 0; i < 3; ++i) {
     Request request = test::sampled_request({1, 2, 3}, 300, i);
     request.on_token = [&, i](const TokenEvent& event) {
-      const std::lock_guard lock(mutex);
-      if (event.token >= 0) passes[i].push_back(event.timings.steps);
-      ended += event.finish != Finish::none;
-      changed.notify_all();
+      {
+        const std::lock_guard lock(mutex);
+        if (event.token >= 0) passes[i].push_back(event.step);
+        ended += event.finish != Finish::none;
+        changed.notify_all();
+      }
+      if (i == 2) asked.wait(false);  // so that no stream is over before
     };
     test::require_ok(engine->submit(std::move(request)));
   }
   {
     std::unique_lock lock(mutex);
-    changed.wait(lock, [&] { return passes[2].size() >= 2; });
+    changed.wait(lock, [&] { return !passes[2].empty(); });
   }
   const std::vector<TokenId> prompt = test::random_tokens(9, 4000, 200);
-  const Answer late = test::run(*engine, test::sampled_request(prompt, 3, 7));
-  CHECK(late.timings.steps > 4000 / 128);
+  Listener listener;
+  Request request = test::sampled_request(prompt, 3, 7);
+  listener.attach(request);
+  test::require_ok(engine->submit(std::move(request)));
+  asked = true;
+  asked.notify_one();
+  CHECK(listener.wait().timings.steps > 4000 / 128);
   std::unique_lock lock(mutex);
   changed.wait(lock, [&] { return ended == 3; });
-  for (const std::vector<int>& stream : passes) {
+  for (const std::vector<uint64_t>& stream : passes) {
     REQUIRE(stream.size() == 300);
     CHECK(stream.back() - stream.front() == 299);
   }
@@ -345,8 +354,9 @@ TEST_CASE("the totals add up") {
   const ModelFile file(test::tiny_model("llama"));
   const auto engine = Engine::start(test::open(engine_options(file, 2)));
   const Timings first = test::run(*engine, test::sampled_request({1, 2, 3}, 7, 1)).timings;
-  const Timings second = test::run(*engine, test::sampled_request({1, 2, 3}, 5, 2)).timings;
   CHECK(first.steps == 7);
+  CHECK(engine->totals().steps == 7);  // whoever heard of a token can read of its pass
+  const Timings second = test::run(*engine, test::sampled_request({1, 2, 3}, 5, 2)).timings;
   REQUIRE(test::comes_to_rest(*engine));
   const EngineTotals totals = engine->totals();
   CHECK(totals.steps == uint64_t(first.steps + second.steps));
@@ -358,9 +368,38 @@ TEST_CASE("the totals add up") {
   CHECK(totals.bytes_per_second() ==
         double(totals.step_bytes) * double(totals.steps) / totals.step_seconds);
   CHECK(totals.samples == 2);
+  CHECK(totals.first_tokens == 2);
   CHECK(totals.prompt_tokens == 6);
   CHECK(totals.cached_tokens == 2);
   CHECK(totals.generated_tokens == 12);
+}
+
+TEST_CASE("the totals leave out the prompt of an answer that never began") {
+  const ModelFile file(test::tiny_model("llama"));
+  const auto engine = Engine::start(test::open(engine_options(file, 1)));
+  std::atomic<bool> cancelled{false};
+  Listener first, never;
+  Request request = test::sampled_request({1, 2, 3}, 50, 1);
+  first.attach(request);
+  request.on_token = [&cancelled, hear = request.on_token](const TokenEvent& event) {
+    hear(event);
+    cancelled.wait(false);  // the only place is taken until then
+  };
+  test::require_ok(engine->submit(std::move(request)));
+  first.wait_for_tokens(1);
+  request = test::sampled_request({4, 5, 6, 7}, 50, 2);
+  never.attach(request);
+  engine->cancel(test::require_ok(engine->submit(std::move(request))));
+  cancelled = true;
+  cancelled.notify_one();
+  const Timings timings = first.wait().timings;
+  CHECK(never.wait().finish == Finish::cancelled);
+  const EngineTotals totals = engine->totals();
+  CHECK(totals.samples == 2);
+  CHECK(totals.prompt_tokens == 3);
+  CHECK(totals.first_tokens == 1);
+  CHECK(totals.first_token_seconds == timings.first_token_seconds());
+  CHECK(totals.queue_seconds > timings.queue_seconds);
 }
 
 TEST_CASE("a context that is shifted goes on with its beginning and its end") {

@@ -84,6 +84,7 @@ TEST_CASE("a step that fails ends the requests in it, and the engine serves the 
   CHECK(broken.error_code == ErrorCode::device);
   CHECK(broken.tokens.size() == 5);
   CHECK(broken.final_events == 1);
+  CHECK(engine->totals().steps == 5);  // a failed one counts in nothing
   faults.of_step = Error{ErrorCode::out_of_memory, "no memory is left"};
   faults.steps_left = 5;
   const test::Answer starved = test::run(*engine, test::sampled_request({1, 2, 3}, 50, 1));
