@@ -12,7 +12,7 @@ BenchAnswers::~BenchAnswers() {
   changed_.wait(lock, [&] { return all_ended(); });
 }
 
-Status BenchAnswers::ask(Engine& engine, Request request) {
+Result<RequestId> BenchAnswers::ask(Engine& engine, Request request) {
   BenchAnswer* answer = nullptr;
   {
     const std::lock_guard lock(mutex_);
@@ -20,11 +20,11 @@ Status BenchAnswers::ask(Engine& engine, Request request) {
     answer = &answers_.emplace_back();
   }
   request.on_token = [this, answer](const TokenEvent& event) { hear(*answer, event); };
-  const Result<RequestId> id = engine.submit(std::move(request));
-  if (id.ok()) return ok();
+  Result<RequestId> id = engine.submit(std::move(request));
+  if (id.ok()) return id;
   const std::lock_guard lock(mutex_);
   answers_.pop_back();
-  return id.error();
+  return id;
 }
 
 void BenchAnswers::hear(BenchAnswer& answer, const TokenEvent& event) {
@@ -32,7 +32,7 @@ void BenchAnswers::hear(BenchAnswer& answer, const TokenEvent& event) {
   if (event.token >= 0) {
     answer.tokens.push_back(event.token);
     answer.seconds.push_back(std::chrono::duration<double>(Clock::now() - start_).count());
-    answer.steps.push_back(event.timings.steps);
+    answer.steps.push_back(event.step);
   }
   if (event.finish != Finish::none) {
     answer.timings = event.timings;

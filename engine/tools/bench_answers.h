@@ -4,6 +4,7 @@
 #include <chrono>
 #include <condition_variable>
 #include <cstddef>
+#include <cstdint>
 #include <mutex>
 #include <vector>
 
@@ -16,7 +17,7 @@ namespace lm {
 struct BenchAnswer {
   std::vector<TokenId> tokens;
   std::vector<double> seconds;  // [tokens]  when each came, since the first request
-  std::vector<int> steps;       // [tokens]  forward passes of this answer until then
+  std::vector<uint64_t> steps;  // [tokens]  the engine's forward pass that each came from
   Timings timings;
   Finish finish = Finish::none;
   std::string error;
@@ -29,7 +30,7 @@ class BenchAnswers {
   explicit BenchAnswers(size_t n) { answers_.reserve(n); }
   ~BenchAnswers();  // waits for their ends
 
-  Status ask(Engine& engine, Request request);
+  Result<RequestId> ask(Engine& engine, Request request);
   void wait_for_tokens(size_t n);  // of each, or its end
   // Of all, in the order in which they were asked for; an error is an answer's.
   Result<std::vector<BenchAnswer>> wait();

@@ -6,16 +6,23 @@
 #include <utility>
 #include <vector>
 
+#include "engine/core/text.h"
 #include "engine/runtime/engine.h"
 #include "engine/tools/bench_answers.h"
 
 namespace lm {
 namespace {
 
-constexpr int kQuestion = 16;    // tokens
-constexpr int kStreamed = 8;     // tokens of each stream before the long prompt comes
-constexpr int kLeastChunk = 64;  // tokens: fewer of it are never read in a step
-constexpr int kAnswer = 4;       // tokens, to the long prompt
+constexpr int kQuestion = 16;      // tokens
+constexpr int kStreamed = 8;       // tokens of each stream before the long prompt comes
+constexpr int kSmallChunk = 64;    // tokens: half of what a pass reads of a prompt beside streams
+constexpr int kSpareTokens = 512;  // of each stream: they may be fast, and the prompt's start late
+constexpr int kAnswer = 4;         // tokens, to the long prompt
+
+// Tokens of a stream that is to last until the long prompt is read.
+int stream_length(int n_prompt) {
+  return kStreamed + n_prompt / kSmallChunk + kSpareTokens;
+}
 
 // A user's question of tokens that mean nothing, like nobody else's.
 Request question(int user, int n_prompt, int n_answer, int n_vocab) {
@@ -54,30 +61,42 @@ Result<double> speed(Engine& engine, int users, int n_tokens) {
   return double(n_answered) / std::max(seconds, 1e-9);
 }
 
+// The longest that a stream stopped, after its first tokens, until the prompt was read.
+Status note_gaps(const BenchAnswer& stream, double until, UsersResult& result) {
+  if (stream.seconds.empty() || stream.seconds.back() < until) {
+    return Error{ErrorCode::device, concat("expected streams that last until the prompt is read, "
+                                           "found one that ended after ",
+                                           stream.tokens.size(), " tokens")};
+  }
+  for (size_t i = kStreamed; i < stream.tokens.size() && stream.seconds[i - 1] < until; ++i) {
+    result.longest_gap = std::max(result.longest_gap, stream.seconds[i] - stream.seconds[i - 1]);
+    result.most_steps = std::max(result.most_steps, int(stream.steps[i] - stream.steps[i - 1]));
+  }
+  return ok();
+}
+
 // The others' streams while the last user's prompt is read.
 Status interrupt(Engine& engine, int n_prompt, UsersResult& result) {
   const int n_vocab = engine.instance().config().n_vocab, streams = result.users - 1;
+  std::vector<RequestId> ids;
   BenchAnswers answers{size_t(result.users)};
   for (int user = 0; user < streams; ++user) {
-    const int n_tokens = kStreamed + n_prompt / kLeastChunk + 2 * kAnswer;
-    LM_TRY(answers.ask(engine, question(user, kQuestion, n_tokens, n_vocab)));
+    Request stream = question(user, kQuestion, stream_length(n_prompt), n_vocab);
+    ids.push_back(LM_TRY(answers.ask(engine, std::move(stream))));
   }
+  Request late = question(streams, n_prompt, kAnswer, n_vocab);
   answers.wait_for_tokens(kStreamed);
-  LM_TRY(answers.ask(engine, question(streams, n_prompt, kAnswer, n_vocab)));
+  LM_TRY(answers.ask(engine, std::move(late)));
+  answers.wait_for_tokens(kAnswer);
+  for (const RequestId id : ids) engine.cancel(id);
   const std::vector<BenchAnswer> all = LM_TRY(answers.wait());
 
   const BenchAnswer& prompt = all.back();
   result.prompt_tokens = n_prompt;
-  result.chunks = prompt.steps.front();
+  result.chunks = prompt.timings.steps - prompt.timings.generate_steps;
   result.chunk_seconds = prompt.timings.prompt_seconds / std::max(result.chunks, 1);
   const double until = prompt.seconds.front();
-  for (size_t s = 0; s + 1 < all.size(); ++s) {
-    const BenchAnswer& stream = all[s];
-    for (size_t i = kStreamed; i < stream.tokens.size() && stream.seconds[i - 1] < until; ++i) {
-      result.longest_gap = std::max(result.longest_gap, stream.seconds[i] - stream.seconds[i - 1]);
-      result.most_steps = std::max(result.most_steps, stream.steps[i] - stream.steps[i - 1]);
-    }
-  }
+  for (size_t s = 0; s + 1 < all.size(); ++s) LM_TRY(note_gaps(all[s], until, result));
   return ok();
 }
 
@@ -92,7 +111,9 @@ Result<UsersResult> bench_users(const Registry& registry, const BenchOptions& wa
   }
   const int n_prompt = wanted.prompts.empty() ? 0 : wanted.prompts.front();
   const int n_tokens = wanted.generations.empty() ? 0 : wanted.generations.front();
-  options.n_ctx = kQuestion + kStreamed + n_prompt + std::max(n_tokens, 1) + 2 * kAnswer;
+  const int needed =
+      n_prompt > 0 ? std::max(kQuestion + stream_length(n_prompt), n_prompt + kAnswer) : 0;
+  options.n_ctx = std::max({options.n_ctx, needed, kQuestion + std::max(n_tokens, kAnswer)});
   options.max_seqs = users;
   options.need_tokenizer = false;
   const std::unique_ptr<Engine> engine = Engine::start(LM_TRY(Instance::open(registry, options)));
@@ -114,15 +135,20 @@ Result<UsersResult> bench_users(const Registry& registry, const BenchOptions& wa
 }
 
 Json users_json(const UsersResult& result) {
-  return {{"users", result.users},
-          {"one_tokens_per_second", result.one},
-          {"all_tokens_per_second", result.all},
-          {"ratio", result.ratio},
-          {"prompt_tokens", result.prompt_tokens},
-          {"chunks", result.chunks},
-          {"chunk_seconds", result.chunk_seconds},
-          {"longest_gap_seconds", result.longest_gap},
-          {"most_steps_between_tokens", result.most_steps}};
+  Json json = {{"users", result.users}};
+  if (result.one > 0) {
+    json["one_tokens_per_second"] = result.one;
+    json["all_tokens_per_second"] = result.all;
+    json["ratio"] = result.ratio;
+  }
+  if (result.prompt_tokens > 0) {
+    json["prompt_tokens"] = result.prompt_tokens;
+    json["chunks"] = result.chunks;
+    json["chunk_seconds"] = result.chunk_seconds;
+    json["longest_gap_seconds"] = result.longest_gap;
+    json["most_steps_between_tokens"] = result.most_steps;
+  }
+  return json;
 }
 
 }  // namespace lm

@@ -18,13 +18,14 @@ struct UsersResult {
   int prompt_tokens = 0, chunks = 0;
   double chunk_seconds = 0;  // mean
   double longest_gap = 0;    // seconds between two tokens of a stream
-  int most_steps = 0;        // forward passes from a token of a stream to its next
+  int most_steps = 0;        // the engine's forward passes from a token of a stream to its next
 };
 
 // Answers of options.generations[0] tokens to short prompts, options.repetitions of each kind; then
-// a prompt of options.prompts[0] tokens (0: none). Without drafts.
+// a prompt of options.prompts[0] tokens; 0: none of these. Without drafts. An error where a stream
+// ended before that prompt was read: then nothing was measured.
 Result<UsersResult> bench_users(const Registry& registry, const BenchOptions& options, int users);
 
-Json users_json(const UsersResult& result);
+Json users_json(const UsersResult& result);  // of what was measured
 
 }  // namespace lm
