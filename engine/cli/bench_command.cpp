@@ -3,6 +3,7 @@
 #include <cmath>
 #include <iomanip>
 #include <sstream>
+#include <utility>
 
 #include "engine/cli/command.h"
 #include "engine/cli/model_options.h"
@@ -100,6 +101,7 @@ class BenchCommand final : public Command {
   void list(Options& options, std::string_view names, std::vector<int>& target, int64_t least,
             int64_t most, std::string_view help);
   Status resolve();
+  Status check_mode() const;
   Result<ExitStatus> run_turns(const Context& context) const;
   Result<ExitStatus> run_users(const Context& context) const;
   void write_table(const Context& context, const BenchResult& result);
@@ -163,7 +165,8 @@ void BenchCommand::declare(Options& options) {
                "only what the model needs and could reach, without loading it");
   options.flag("--json", json_,
                "one object: model, type, weight_bytes_per_token, threads, device, isa, limits, "
-               "results, load_seconds, peak_rss_bytes");
+               "results, load_seconds, peak_rss_bytes; of --turns, --users and --speculation "
+               "what these measure instead");
   model_.declare(options, ModelOptions::Cache::per_call);
   options.group("Random weights instead of a model");
   options.text("--shape", "NAME", shape_, concat("the shape of a known model:", shapes));
@@ -191,7 +194,35 @@ Status BenchCommand::resolve() {
   const int block_size = wanted_.instance.block_size;
   wanted_.instance = LM_TRY(model_.instance_options());
   wanted_.instance.block_size = block_size;
-  return ok();
+  return check_mode();
+}
+
+// Options that another one makes useless.
+Status BenchCommand::check_mode() const {
+  const std::pair<std::string_view, bool> modes[] = {{"--turns", turns_ > 0},
+                                                     {"--users", users_ > 0},
+                                                     {"--speculation", speculation_},
+                                                     {"--dry-run", dry_run_}};
+  std::string_view chosen;
+  for (const auto& [name, given] : modes) {
+    if (!given) continue;
+    if (!chosen.empty()) {
+      return Error{ErrorCode::bad_request, concat("expected no ", name, " with ", chosen)};
+    }
+    chosen = name;
+  }
+  if (users_ == 0) return ok();
+  const BenchOptions usual;
+  const std::pair<std::string_view, bool> useless[] = {
+      {"-d", wanted_.depths != usual.depths},
+      {"-b", wanted_.sequences != usual.sequences},
+      {"second number of -p", wanted_.prompts.size() > 1},
+      {"second number of -n", wanted_.generations.size() > 1}};
+  for (const auto& [name, given] : useless) {
+    if (given) return Error{ErrorCode::bad_request, concat("expected no ", name, " with --users")};
+  }
+  if (wanted_.prompts.front() > 0 || wanted_.generations.front() > 0) return ok();
+  return Error{ErrorCode::bad_request, "expected a prompt or a generation test, found neither"};
 }
 
 Result<ExitStatus> BenchCommand::run(const Context& context) {

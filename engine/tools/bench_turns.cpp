@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <optional>
 #include <utility>
 #include <vector>
@@ -67,7 +68,7 @@ Result<TurnTimes> bench_turns(const Registry& registry, const BenchOptions& want
     options.model_path = file->path();
   }
   const Folder disk(folder);
-  options.n_ctx = history + 2 * (kAdded + kAnswer);
+  options.n_ctx = std::max(options.n_ctx, history + 2 * (kAdded + kAnswer));
   options.need_tokenizer = false;
   const auto start = [&]() -> Result<std::unique_ptr<Engine>> {
     EngineOptions engine_options;

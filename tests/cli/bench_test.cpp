@@ -101,6 +101,27 @@ TEST_CASE("bench: users at once, and a prompt beside their streams") {
   }
 }
 
+TEST_CASE("bench: users have keys for what was measured alone") {
+  const Json speeds = bench({"--shape", "tiny", "--users", "2", "-p", "0", "-n", "4"});
+  CHECK(speeds.contains("ratio"));
+  CHECK_FALSE(speeds.contains("chunks"));
+  const Json gaps = bench({"--shape", "tiny", "--users", "2", "-p", "300", "-n", "0"});
+  CHECK(gaps["chunks"].get<int>() >= 3);
+  CHECK_FALSE(gaps.contains("ratio"));
+}
+
+TEST_CASE("bench: what --users would ignore is refused") {
+  const std::vector<std::vector<std::string>> useless = {
+      {"--dry-run"}, {"--speculation"}, {"--turns", "8"}, {"-b", "2"},
+      {"-d", "5"},   {"-p", "512,600"}, {"-n", "8,16"},   {"-p", "0", "-n", "0"}};
+  for (std::vector<std::string> args : useless) {
+    args.insert(args.begin(), {"--shape", "tiny", "--users", "2"});
+    check_refused(args, 2);
+  }
+  check_refused({"--shape", "tiny", "--dry-run", "--turns", "8"}, 2);
+  check_refused({"--shape", "tiny", "--speculation", "--turns", "8"}, 2);
+}
+
 TEST_CASE("bench: bad options are refused") {
   check_refused({}, 2);
   check_refused({"--shape", "no-such-model"}, 2);
