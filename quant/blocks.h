@@ -81,7 +81,7 @@ template <int kGroup>
 struct BlockI4G {  // x = d * (q - z)
   static constexpr int kElems = kGroup;
   uint16_t d;
-  uint8_t z;              // 0..16
+  uint8_t z;              // 0..16; products take only the lowest 5 bits of it
   uint8_t q[kGroup / 2];  // 16 bytes for each 32 numbers, halves order
 };
 static_assert(sizeof(BlockI4G<32>) == 19 && sizeof(BlockI4G<64>) == 35);

@@ -12,18 +12,6 @@
 #include "quant/half.h"
 
 namespace lm {
-namespace {
-
-// Sums run in kLanes partial sums, added at the end: a fixed order that compilers turn into
-// vectors.
-float add_lanes(const float (&lanes)[kLanes]) {
-  float sum = 0;
-  for (float lane : lanes) sum += lane;
-  return sum;
-}
-
-}  // namespace
-
 uint16_t stored_scale(float d) {
   return f32_to_f16(std::clamp(d, -kMaxHalf, kMaxHalf));
 }
@@ -57,29 +45,6 @@ void quantize(const float* x, float inv, float offset, int lo, int hi, float* q)
     v = v < most ? v : most;
     q[j] = std::nearbyint(v);
   }
-}
-
-float weighted_error(const float* x, const float* w, const float* q, float d) {
-  float lanes[kLanes] = {};
-  for (int i = 0; i < kGroup; i += kLanes) {
-    for (int k = 0; k < kLanes; ++k) {
-      const float rest = x[i + k] - d * q[i + k];
-      lanes[k] += w[i + k] * rest * rest;
-    }
-  }
-  return add_lanes(lanes);
-}
-
-Moments moments(const float* x, const float* w, const float* q) {
-  float qq[kLanes] = {}, xq[kLanes] = {};
-  for (int i = 0; i < kGroup; i += kLanes) {
-    for (int k = 0; k < kLanes; ++k) {
-      const float wq = w[i + k] * q[i + k];
-      qq[k] += wq * q[i + k];
-      xq[k] += wq * x[i + k];
-    }
-  }
-  return {add_lanes(qq), add_lanes(xq)};
 }
 
 namespace {

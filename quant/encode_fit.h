@@ -28,16 +28,6 @@ const float* weights_or_ones(const float* w);
 // q[j] = the whole number of [lo, hi] nearest to x[j] * inv + offset.
 void quantize(const float* x, float inv, float offset, int lo, int hi, float* q);
 
-// Sum of w * (x - d * q)^2.
-float weighted_error(const float* x, const float* w, const float* q, float d);
-
-// Least-squares sums over a group for x ~ d * q; they add up over groups.
-struct Moments {
-  float qq = 0;  // sum of w * q * q
-  float xq = 0;  // sum of w * x * q
-};
-Moments moments(const float* x, const float* w, const float* q);
-
 // x ~ d * q with q in [lo, hi], lo < 0 < hi. The sign of d is free. 0 when all x are 0.
 float fit_scale(const float* x, const float* w, int lo, int hi, EncodePath path);
 

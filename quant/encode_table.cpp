@@ -36,6 +36,10 @@ struct Numbers {
 }
 
 // Least-squares sums for x ~ d * q, and the error that a d leaves.
+struct Moments {
+  float qq = 0;  // sum of w * q * q
+  float xq = 0;  // sum of w * x * q
+};
 [[gnu::always_inline]] inline Moments moments(const Numbers& x, const Numbers& w,
                                               const Numbers& q) {
   Lanes qq = splat(0), xq = splat(0);

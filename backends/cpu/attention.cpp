@@ -72,7 +72,7 @@ void finish(TileRun& run) {
 }
 
 void run_whole(const AttentionCall& call, const QueryTile& tile, int64_t kv_head, float* scratch) {
-  TileRun run(call, tile, kv_head, scratch);
+  TileRun run(call, tile, kv_head, {0, tile.n_segments}, scratch);
   for (int32_t s = 0; s < tile.n_segments; ++s) {
     run.reduce(tile.first_segment + s);
     for (int i = 0; i < run.n_queries(); ++i) run.merge(i, run.part(i), run.sum(i));
@@ -91,7 +91,7 @@ float* part_at(const AttentionCall& call, const QueryTile& tile, int64_t kv_head
 
 void run_piece(const AttentionCall& call, const QueryTile& tile, int64_t kv_head, KeyRange segments,
                float* scratch) {
-  TileRun run(call, tile, kv_head, scratch);
+  TileRun run(call, tile, kv_head, segments, scratch);
   for (int64_t s = segments.begin; s < segments.end; ++s) {
     run.reduce(tile.first_segment + s);
     for (int i = 0; i < run.n_queries(); ++i) {
@@ -105,7 +105,7 @@ void run_piece(const AttentionCall& call, const QueryTile& tile, int64_t kv_head
 
 void merge_pieces(const AttentionCall& call, const QueryTile& tile, int64_t kv_head,
                   float* scratch) {
-  TileRun run(call, tile, kv_head, scratch);
+  TileRun run(call, tile, kv_head, {}, scratch);
   for (int32_t s = 0; s < tile.n_segments; ++s) {
     for (int i = 0; i < run.n_queries(); ++i) {
       const float* part = part_at(call, tile, kv_head, s, i);

@@ -10,7 +10,7 @@ namespace lm::cpu {
 namespace {
 
 constexpr int kWideQueries = 24;  // from which on widening f16 once costs less than in each kernel
-constexpr int64_t kEarlyBytes = 1024;  // as many lines as a core can wait for
+constexpr int64_t kEarlyBytes = 1024;  // a query: 16 lines, which a core can wait for at once
 constexpr int kPanel = 32;             // keys of a gathered panel: whole vectors of any table
 
 KeyRange intersect(KeyRange a, KeyRange b) {
@@ -52,11 +52,14 @@ int64_t tile_scratch_floats(int64_t n_queries, int64_t head_dim) {
   return n_queries * (3 * head_dim + kSegment + 7) + 2 * kSegment * head_dim;
 }
 
-TileRun::TileRun(const AttentionCall& call, const QueryTile& tile, int64_t kv_head, float* scratch)
+TileRun::TileRun(const AttentionCall& call, const QueryTile& tile, int64_t kv_head,
+                 KeyRange segments, float* scratch)
     : call_(call),
       tile_(tile),
       keys_of_tile_(keys_of_tile(call, tile)),
       kv_head_(kv_head),
+      takes_all_(segments.begin == 0 && segments.end == tile.n_segments),
+      end_of_run_(std::min(keys_of_tile_.end, (tile.first_segment + segments.end) * kSegment)),
       n_queries_(int(tile.n * call.group)),
       wide_(n_queries_ >= kWideQueries),
       scattered_(call.layout.block_size % call.context.kernels.lanes != 0) {
@@ -119,12 +122,14 @@ const std::byte* TileRun::head_at(const Tensor& cache, int64_t index, int64_t he
   return cache.data() + (block * call_.n_kv_heads + head) * call_.layout.bytes();
 }
 
-// What a thread reads after the values of `key`: keys of the next segment, or behind the last one
-// those of the first in the head that it takes next if threads take turns. Null: nothing.
+// What a thread reads after the values of `key`: keys of the next segment, or behind the last one,
+// if it had all of them, those of the first in the head that it takes next when threads take turns.
+// Null: nothing that is known.
 const std::byte* TileRun::keys_after(int64_t key) const {
   const KvLayoutOfHead& layout = call_.layout;
   int64_t next = key + kSegment, head = kv_head_;
-  if (next >= keys_of_tile_.end) {
+  if (next >= end_of_run_) {
+    if (!takes_all_) return nullptr;
     next = keys_of_tile_.begin / kSegment * kSegment + key % kSegment;
     head += call_.context.pool.size();
   }

@@ -35,7 +35,9 @@ int64_t tile_scratch_floats(int64_t n_queries, int64_t head_dim);
 
 class TileRun {
  public:
-  TileRun(const AttentionCall& call, const QueryTile& tile, int64_t kv_head, float* scratch);
+  // `segments` of the tile will be reduced, in order.
+  TileRun(const AttentionCall& call, const QueryTile& tile, int64_t kv_head, KeyRange segments,
+          float* scratch);
 
   int n_queries() const { return n_queries_; }
   // Reduces the keys of a segment for every query, from (-inf, 0, 0).
@@ -77,6 +79,8 @@ class TileRun {
   QueryTile tile_;
   KeyRange keys_of_tile_;
   int64_t kv_head_;
+  bool takes_all_;      // segments of the tile
+  int64_t end_of_run_;  // first key behind those that will be reduced
   int n_queries_;
   bool wide_;            // many queries: keys and values are widened to f32 once
   bool scattered_;       // keys don't lie in whole vectors: they are gathered first

@@ -26,7 +26,7 @@ constexpr int64_t kTileBytes = 32 << 10;  // of a panel
 // Few columns are bound by memory: a piece of work is so short that the threads end together. A
 // thread's pieces lie one after another, so that what one asks for ahead is what the next one
 // reads.
-constexpr int64_t kStreamedColumns = 16, kStreamedBytes = 128 << 10;
+constexpr int64_t kStreamedBytes = 128 << 10;
 constexpr int64_t kMostStreamedPanels = kPanelGroup * kMostColumns / kStreamedColumns;
 
 int64_t n_panels(const Context& context, const MatrixView& weight) {

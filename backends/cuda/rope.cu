@@ -4,7 +4,6 @@
 #include "backends/cuda/ptx.cuh"
 #include "backends/cuda/rope.cuh"
 #include "backends/op_checks.h"
-#include "engine/core/check.h"
 
 namespace lm::cuda {
 namespace {

@@ -75,13 +75,15 @@ TEST_CASE("linear: every type, odd rows and columns, against f64") {
   std::string ran;
   for_each_isa([&](std::string_view isa) {
     ran += " " + std::string(isa);
-    const auto backend = open_cpu(isa, 2);
+    const auto backend = open_cpu(isa, 2), alone = open_cpu(isa, 1);
     Random random(11);
     for (const DType type : all_types()) {
       const int64_t block = dtype_info(type).block_elems;
       check_linear(*backend, type, {1, 37, 2 * block}, random);
       check_linear(*backend, type, {19, 16, 3 * block}, random);
       check_linear(*backend, type, {3, 1, block}, random);
+      // Rows enough that one thread takes two panels of 16 together, and one that is left.
+      check_linear(*alone, type, {9, 139, 2 * block}, random);
       check_linear(*backend, type, {3, 21, block}, random, WeightUse::rows);
     }
     for (const DType type : {DType::f32, DType::f16, DType::bf16}) {
@@ -129,8 +131,10 @@ TEST_CASE("linear: a row's bits do not depend on its company or on the threads")
   for_each_isa([&](std::string_view isa) {
     for (const DType type : all_types()) {
       INFO(std::string(dtype_name(type)));
-      const Shape s{33, 75, 768};
-      constexpr int64_t kTogether[] = {1, 2, 3, 4, 5, 6, 7, 5, /* all rows again: */ 8, 9, 16};
+      // 19 panels of 16 rows: one thread takes four at once and three, two take two, five take one.
+      const Shape s{33, 299, 512};
+      constexpr int64_t kTogether[] = {
+          1, 2, 3, 4, 5, 6, 7, 5, /* all rows again: */ 8, 9, 16, /* and again: */ 13, 20};
       std::vector<float> first;
       for (const int threads : {1, 2, 5}) {
         Random random(13);
@@ -152,6 +156,33 @@ TEST_CASE("linear: a row's bits do not depend on its company or on the threads")
         if (first.empty()) first = all.floats();
         REQUIRE(same_bits(all.floats(), first));
       }
+    }
+  });
+}
+
+// The format ends at 16; what a damaged file holds is its own for every number of rows, too.
+TEST_CASE("linear: zero-points of any size give the same bits in any company") {
+  for_each_isa([&](std::string_view isa) {
+    const auto backend = open_cpu(isa, 1);
+    for (const DType type : {DType::i4g32, DType::i4g64, DType::i4g128}) {
+      INFO(std::string(dtype_name(type)));
+      Random random(16);
+      const Shape s{33, 40, 256};
+      TestWeight host = random_weight(type, {1, 1, s.m, s.k}, random);
+      const auto stride = size_t(dtype_info(type).block_bytes);
+      for (size_t z = 2; z < host.bytes.size(); z += stride) host.bytes[z] = std::byte(z * 37);
+      const LoadedWeight weight = require_ok(backend->load_weight(host.host(), WeightUse::matrix));
+      const Guarded x(*backend, {1, 1, s.n, s.k}, random_floats(s.n * s.k, random));
+      const Guarded all(*backend, {1, 1, s.n, s.m}), parts(*backend, {1, 1, s.n, s.m});
+      backend->linear({.x = x, .weight = weight.tensor, .out = all});
+      int64_t row = 0;
+      for (const int64_t n : {1, 4, 8, 20}) {
+        backend->linear(
+            {.x = row_range(x, row, n), .weight = weight.tensor, .out = row_range(parts, row, n)});
+        row += n;
+      }
+      REQUIRE(row == s.n);
+      REQUIRE(same_bits(all.floats(), parts.floats()));
     }
   });
 }

@@ -117,6 +117,12 @@ struct FormatQ5_1 : IntFormat {
   }
 };
 
+// z of kLanes rows: at most 16, but a damaged file may hold any byte. Sums are exact up to 31,
+// for few columns and for many, so that they agree on damage too.
+inline I group_zeros(const uint8_t* z) {
+  return i_and(i_load_u8(z), i_set(31));
+}
+
 // w = d · (q - z) for a group of kGroup. z costs each column a multiplication, or each weight, once
 // for all columns, an addition, where signed weights cost no more than others.
 template <int kGroup>
@@ -128,13 +134,13 @@ struct FormatI4g : IntFormat {
   template <int kSub>
   static void unpack(const uint8_t* block, ZeroStep& s) {
     s.scale[0] = f_load_f16(block);
-    s.set_zero(i_load_u8(block + 2 * kLanes));
+    s.set_zero(group_zeros(block + 2 * kLanes));
     unpack_halves(block + 3 * kLanes + kSub * 4 * kWord, s.w);
   }
   template <int kSub>
   static void unpack(const uint8_t* block, FormatQ8_0::Step& s) {
     s.scale[0] = f_load_f16(block);
-    const I rest = i_sub(i_set(128), i_load_u8(block + 2 * kLanes));
+    const I rest = i_sub(i_set(128), group_zeros(block + 2 * kLanes));
     const I pair = i_or(rest, i_shl<8>(rest)), bytes = i_or(pair, i_shl<16>(pair));
     unpack_halves(block + 3 * kLanes + kSub * 4 * kWord, s.w);
     // No sum reaches 256: bytes do not meet.

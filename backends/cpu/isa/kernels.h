@@ -24,6 +24,9 @@ enum class WeightFormat : uint8_t {
 // clang-format on
 inline constexpr int kWeightFormats = 28;
 inline constexpr int kMostColumns = 256;  // of one Matmul
+// Up to so many columns are multiplied by weights in registers, where a table and a format do that;
+// for more, weights are unpacked once.
+inline constexpr int kStreamedColumns = 16;
 
 // A dot product of small integers is counted in the mantissa of this number, so that its bits are
 // kDotBias + dot and one fused multiply-add both converts and scales it: exact for |dot| < 2^22.

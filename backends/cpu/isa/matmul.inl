@@ -14,9 +14,9 @@ namespace {
 // further ahead, the less one waits for the other (Q4_K, 8 columns: 26 ns a step, then 23).
 constexpr int64_t kStreamAhead = 8192, kSomeAhead = 24576, kNearAhead = 1536, kTileAhead = 4096;
 
-// Times more columns, weights are unpacked once for all of them.
 template <class Format>
-constexpr int kMostStreamedColumns = Format::kStreamsColumns && kStreamColumns > 1 ? 16 : 1;
+constexpr int kMostStreamedColumns =
+    Format::kStreamsColumns && kStreamColumns > 1 ? kStreamedColumns : 1;
 
 // Step kSub of a block. Asks for as many bytes, `ahead` of it, as the step itself has: in a
 // stream for the second level, and a little ahead for the first.
@@ -71,16 +71,16 @@ struct Packed {
     step.finish();
     return step;
   }
-  // Asks for this word's part of as many bytes, `ahead`, as the steps have. The compiler may not move
-  // it to others: memory would idle between bursts.
+  // Asks for this word's part of as many bytes, `ahead`, as the steps have. The compiler may not
+  // move it to others: memory would idle between bursts.
   void fetch(int word) const {
     constexpr int kWords = Format::kStep > 1 ? 8 : 1;
     constexpr int kFirst = Format::kBlockBytes * kSub / Format::kStepsPerBlock;
     constexpr int kLast = Format::kBlockBytes * (kSub + 1) / Format::kStepsPerBlock;
-    constexpr int kLines = (kLast - kFirst + 63) / 64;
+    constexpr int kLines = (kLast - kFirst + 63) / 64, kAll = kLines * kPanels;
     LM_UNROLL
-    for (int i = kLines * kPanels * word / kWords; i < kLines * kPanels * (word + 1) / kWords;
-         ++i) {
+    for (int i = 0; i < kAll; ++i) {
+      if (i * kWords / kAll != word) continue;
       const uint8_t* line = block + i / kLines * panel_bytes + kFirst + i % kLines * 64;
       __builtin_prefetch(line + ahead, 0, 2);
       __builtin_prefetch(line + kNearAhead);
@@ -309,18 +309,19 @@ void many_columns(const Matmul& op) {
   // Few columns are still bound by memory: panel after panel, as it lies there, in stretches so
   // short that fetching and multiplying overlap. For many, the columns of a stretch stay in cache
   // for all panels.
-  const bool few = op.n_cols <= kMaxColumns;
+  constexpr bool kFewCome = kMostStreamedColumns<Format> < kMaxColumns;
+  const bool few = kFewCome && op.n_cols <= kMaxColumns;
   const int64_t stretch = few && Format::kStep > 1 ? 8 : kStretch;
   const auto n_at = [&](int64_t first) {
     return n_steps - first < stretch ? n_steps - first : stretch;
   };
-  if (few) {
-    for (int panel = 0; panel < op.n_panels; panel += kPanels) {
+  if constexpr (kFewCome) {
+    for (int panel = 0; few && panel < op.n_panels; panel += kPanels) {
       for (int64_t first = 0; first < n_steps; first += stretch) {
         multiply_stretch<Format, true>(op, panel, first, n_at(first), steps, kStretch);
       }
     }
-    return;
+    if (few) return;
   }
   for (int64_t first = 0; first < n_steps; first += stretch) {
     for (int panel = 0; panel < op.n_panels; panel += kPanels) {

@@ -1,6 +1,8 @@
 // backends/cpu/isa/steps.inl — a step of K, unpacked for kLanes rows, and how a tile of panels ×
-// columns adds it. Every format (formats*.inl) unpacks to one of two kinds of step, so that one
-// loop multiplies them all, and one column goes through the same arithmetic as five hundred.
+// columns adds it. Every format (formats*.inl) unpacks to steps of numbers or of integers, so that
+// one loop multiplies them all. Whatever kind of step a format has for few and for many columns, a
+// dot is the same whole number, rounded once: one column gets the bits that it has among five
+// hundred.
 #include <type_traits>  // no function that a linker could keep
 
 namespace lm::cpu {
