@@ -24,7 +24,8 @@ std::string rate(int tokens, double seconds, double per_second) {
 }
 
 std::string machine(double bytes_per_second) {
-  return concat(", weights read at ", fixed(bytes_per_second / 1e9, 1), " GB/s; peak memory ",
+  const double speed = bytes_per_second / 1e9;
+  return concat(", weights read at ", fixed(speed, speed < 1 ? 3 : 1), " GB/s; peak memory ",
                 human_bytes(peak_rss()), "\n");
 }
 

@@ -88,7 +88,7 @@ TEST_CASE("batch: --json adds what depends on the machine, --stats a line on std
                             "GB/s", "peak memory"}) {
     CHECK(run.err.find(total) != std::string::npos);
   }
-  CHECK(run.err.find(" at 0.0 GB/s") == std::string::npos);
+  CHECK(run.err.find(" at 0.000 GB/s") == std::string::npos);
   const std::vector<Json> results = json_lines(run.out);
   REQUIRE(results.size() == 2);
   for (const Json& result : results) {
