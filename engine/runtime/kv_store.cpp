@@ -186,17 +186,28 @@ void KvStore::save() {
   copy_out();
 }
 
-// What became whole since the last time.
+// What became whole since the last time. Of a block only what it holds now can still be read, and
+// one copy of the same tokens is enough: so there is an entry for each block and each copy at most.
 void KvStore::collect() {
-  BlockPool& pool = instance_->pool();
+  PrefixIndex& index = instance_->pool().index();
   try {
-    pool.index().take_whole(new_blocks_);
+    index.take_whole(new_blocks_);
     for (const BlockId block : new_blocks_) {
-      if (pending_.size() == size_t(pool.n_blocks())) {  // long evicted
-        copied_bytes_ -= pending_.front().payload.size();
-        pending_.pop_front();
-      }
-      pending_.push_back({block, pool.index().key(block)});
+      if (index.n_tokens(block) < instance_->pool().block_size()) continue;  // gone again
+      const Hash128 key = index.key(block);
+      std::erase_if(pending_, [&](const Pending& waiting) {
+        return waiting.payload.empty() && waiting.block == block;
+      });
+      const auto is_copy = [&](const Pending& waiting) {
+        return !waiting.payload.empty() && waiting.key == key;
+      };
+      if (std::any_of(pending_.begin(), pending_.end(), is_copy)) continue;
+      const std::span<const TokenId> tokens = index.tokens(block);
+      pending_.push_back({.block = block,
+                          .key = key,
+                          .parent = index.key(index.parent(block)),
+                          .index = index.index(block),
+                          .tokens = {tokens.begin(), tokens.end()}});
     }
   } catch (const std::bad_alloc&) {  // as for one that can't be saved
     forget_pending();
@@ -204,40 +215,36 @@ void KvStore::collect() {
 }
 
 void KvStore::save(Pending wanted, const Hash128& known_space) {
-  if (!holds(wanted)) return;
-  const PrefixIndex& index = instance_->pool().index();
-  const BlockId block = wanted.block;
   const BlockRecord record{.space = known_space,
-                           .parent = index.key(index.parent(block)),
-                           .index = index.index(block),
-                           .tokens = index.tokens(block)};
+                           .parent = wanted.parent,
+                           .index = wanted.index,
+                           .tokens = wanted.tokens};
+  if (wanted.payload.empty() && !readable(wanted)) return;
   if (disk_->contains(record)) return;
-  if (wanted.payload.empty()) {
-    if (!in_memory(block)) return;  // there was no memory for a copy either
-    wanted.payload.resize(size_t(instance_->block_bytes()));
-    instance_->read_block(block, wanted.payload);
-  }
+  if (wanted.payload.empty()) read(wanted);
   disk_->store(record, std::move(wanted.payload));
 }
 
-// What has just become whole and can't be saved yet. A gap would make all blocks behind it useless,
-// so the first ones that wait are copied, not the latest.
+// What can't be saved yet. A gap would make all blocks behind it useless, so the first ones that
+// wait are copied, not the latest.
 void KvStore::copy_out() {
   if (instance_->pool().window() == 0) return;
-  const size_t bytes = size_t(instance_->block_bytes());
-  const size_t n_new = std::min(new_blocks_.size(), pending_.size());
-  for (size_t i = pending_.size() - n_new; i < pending_.size(); ++i) {
-    Pending& waiting = pending_[i];
-    if (!holds(waiting) || !in_memory(waiting.block)) continue;
+  const uint64_t bytes = instance_->block_bytes();
+  for (Pending& waiting : pending_) {
+    if (!waiting.payload.empty() || !readable(waiting)) continue;
     if (copied_bytes_ + bytes > kMostCopied) return;
     try {
-      waiting.payload.resize(bytes);
+      read(waiting);
     } catch (const std::bad_alloc&) {
       return;
     }
-    instance_->read_block(waiting.block, waiting.payload);
     copied_bytes_ += bytes;
   }
+}
+
+void KvStore::read(Pending& wanted) {
+  wanted.payload.resize(size_t(instance_->block_bytes()));
+  instance_->read_block(wanted.block, wanted.payload);
 }
 
 void KvStore::forget_pending() {
@@ -245,11 +252,11 @@ void KvStore::forget_pending() {
   copied_bytes_ = 0;
 }
 
-// Whether the block is still what became whole.
-bool KvStore::holds(const Pending& wanted) const {
-  const PrefixIndex& index = instance_->pool().index();
-  return index.n_tokens(wanted.block) == instance_->pool().block_size() &&
-         index.key(wanted.block) == wanted.key;
+// Whether the block is still what became whole, in layers with a window too.
+bool KvStore::readable(const Pending& wanted) const {
+  const BlockPool& pool = instance_->pool();
+  return pool.index().n_tokens(wanted.block) == pool.block_size() &&
+         pool.index().key(wanted.block) == wanted.key && in_memory(wanted.block);
 }
 
 // Layers with a window included.

@@ -31,17 +31,22 @@ class KvStore final : public BlockSource {
   // over the last one, if it is not whole, as soon as save() can.
   void save_end(std::span<const TokenId> computed);
   // Hands over what became whole since the last time, for as much as the disk keeps up with. What
-  // is evicted before that is not saved. Called after every step: what layers with a window
-  // computed in it is copied, if it must wait, because they need its memory in the next.
+  // is evicted before that, and was not copied, is not saved. Called after every step: what layers
+  // with a window computed in it is copied, if it must wait, because they need its memory in the
+  // next.
   void save();
   bool saving() const { return !pending_.empty() || !ended_.empty(); }  // save() has more to do
   // Saves the rest, for so long at most.
   void finish(double seconds);
 
  private:
+  // A whole block and what it is a record of. With a payload it doesn't matter any more what has
+  // become of the block.
   struct Pending {
     BlockId block;
-    Hash128 key;
+    Hash128 key, parent;
+    int index;
+    std::vector<TokenId> tokens;
     std::vector<std::byte> payload{};  // empty: still to be read from the block
   };
   struct Shared;  // with the thread that finds out which model this is
@@ -53,8 +58,9 @@ class KvStore final : public BlockSource {
   void collect();
   void save(Pending wanted, const Hash128& space);
   void copy_out();
+  void read(Pending& wanted);
   void forget_pending();
-  bool holds(const Pending& wanted) const;
+  bool readable(const Pending& wanted) const;
   bool in_memory(BlockId block) const;
   void save_tail(std::span<const TokenId> computed, const Hash128& space);
 

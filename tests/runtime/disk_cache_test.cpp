@@ -7,6 +7,7 @@
 
 #include "engine/runtime/engine.h"
 #include "engine/runtime/kv_store.h"
+#include "tests/runtime/gated_engine.h"
 #include "tests/runtime/support.h"
 
 namespace lm {
@@ -27,6 +28,12 @@ std::unique_ptr<Engine> start(const InstanceOptions& options, const std::filesys
   EngineOptions engine_options;
   engine_options.disk = test::require_ok(DiskCache::open({.folder = folder}));
   return Engine::start(test::open(options), std::move(engine_options));
+}
+
+// From now on programs know at once which model it is, and write a block when it becomes whole.
+void make_known(const std::filesystem::path& model, const std::filesystem::path& folder) {
+  const StampedFile stamped = test::require_ok(stamp_file(model));
+  REQUIRE(fingerprint(std::span(&stamped, 1), folder, std::atomic<bool>(false)));
 }
 
 std::vector<std::filesystem::path> block_files(const std::filesystem::path& folder) {
@@ -80,6 +87,7 @@ TEST_CASE("a context that is shifted goes on in a later program with the same bi
       };
       const Answer expected = test::run(*Engine::start(test::open(options)), request());
       CHECK(expected.timings.dropped_tokens > 300);
+      make_known(file.path(), folder.path());
       {
         const auto engine = start(options, folder.path());
         CHECK(test::run(*engine, request()) == expected);
@@ -92,6 +100,35 @@ TEST_CASE("a context that is shifted goes on in a later program with the same bi
   }
 }
 
+TEST_CASE("what all texts begin with is kept, however many end before the file is known") {
+  for (const char* architecture : {"llama", "gemma3", "gpt-oss"}) {
+    CAPTURE(architecture);
+    const ModelFile file(test::tiny_model_for(architecture, DType::f32));
+    const test::TempDir folder;
+    const InstanceOptions options = options_for(file.path());
+    const auto request = [](uint64_t seed) {  // two blocks that all share, and four of its own
+      std::vector<TokenId> text = test::random_tokens(1, 32, 200);
+      const std::vector<TokenId> own = test::random_tokens(10 + seed, 64, 200);
+      text.insert(text.end(), own.begin(), own.end());
+      return test::sampled_request(std::move(text), 9, seed);
+    };
+    constexpr int kTexts = 12;
+    bool windowed = false;
+    {
+      test::GatedEngine gated(options, folder.path());
+      CHECK(gated.engine().instance().pool().n_blocks() < 2 + kTexts * 4);
+      windowed = gated.engine().instance().pool().window() > 0;
+      for (int i = 0; i < kTexts; ++i) test::run(gated.engine(), request(uint64_t(i)));
+    }
+    const Answer restored = test::run(*start(options, folder.path()), request(kTexts - 1));
+    CHECK(restored.timings.loaded_tokens == 80);  // all whole blocks but the last
+    CHECK(restored == test::run(*Engine::start(test::open(options)), request(kTexts - 1)));
+    // What was the first one's own is evicted. With a window there were copies.
+    CHECK(test::run(*start(options, folder.path()), request(0)).timings.loaded_tokens ==
+          (windowed ? 80 : 32));
+  }
+}
+
 TEST_CASE("what belongs to another model, KV type or block size is not taken") {
   const test::TempDir folder;
   const ModelFile file(test::tiny_model("llama"));
@@ -99,8 +136,7 @@ TEST_CASE("what belongs to another model, KV type or block size is not taken") {
   const InstanceOptions options = options_for(file.path());
   test::run(*start(options, folder.path()), test::sampled_request(prompt, 2, 5));
   const auto loaded = [&](const InstanceOptions& changed) {
-    const StampedFile model = test::require_ok(stamp_file(changed.model_path));
-    REQUIRE(fingerprint(std::span(&model, 1), folder.path(), std::atomic<bool>(false)));
+    make_known(changed.model_path, folder.path());
     return test::run(*start(changed, folder.path()), test::sampled_request(prompt, 2, 5))
         .timings.loaded_tokens;
   };

@@ -4,6 +4,7 @@
 
 #include "engine/runtime/engine.h"
 #include "tests/model/run_model.h"
+#include "tests/runtime/gated_engine.h"
 #include "tests/runtime/support.h"
 
 namespace lm {
@@ -235,27 +236,6 @@ TEST_CASE("windows: what a later program loads goes on with the same bits") {
   }
 }
 
-// Keeps a disk cache from everything that it does in the background.
-class Gate {
- public:
-  explicit Gate(DiskCache& disk) {
-    disk.run_in_background([this](const std::atomic<bool>&) {
-      std::unique_lock lock(mutex_);
-      changed_.wait(lock, [&] { return open_; });
-    });
-  }
-  void open() {
-    const std::lock_guard lock(mutex_);
-    open_ = true;
-    changed_.notify_all();
-  }
-
- private:
-  std::mutex mutex_;
-  std::condition_variable changed_;
-  bool open_ = false;
-};
-
 TEST_CASE("windows: what is computed before the file is known by its bytes is kept all the same") {
   for (const test::TinyModel& model : windowed_models()) {
     CAPTURE(model.name);
@@ -263,14 +243,10 @@ TEST_CASE("windows: what is computed before the file is known by its bytes is ke
     const test::TempDir folder;
     std::vector<TokenId> text = text_of(5, 300);
     {
-      EngineOptions options;
-      options.disk = test::require_ok(DiskCache::open({.folder = folder.path()}));
-      Gate gate(*options.disk);
-      const auto engine = Engine::start(test::open(options_for(file, 1)), std::move(options));
-      const Answer first = test::run(*engine, test::sampled_request(text, 41, 1));
+      test::GatedEngine gated(options_for(file, 1), folder.path());
+      const Answer first = test::run(gated.engine(), test::sampled_request(text, 41, 1));
       text.insert(text.end(), first.tokens.begin(), first.tokens.end());
       text.push_back(3);
-      gate.open();
     }
     EngineOptions options;
     options.disk = test::require_ok(DiskCache::open({.folder = folder.path()}));
