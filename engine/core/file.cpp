@@ -28,6 +28,15 @@ Error io_error(const std::filesystem::path& path, std::string_view doing, int er
                             std::strerror(error))};
 }
 
+// Of a file that is open: its path was right.
+Error write_error(const std::filesystem::path& path) {
+  return Error{ErrorCode::io, io_error(path, "write", errno).message};
+}
+
+std::filesystem::path folder_of(const std::filesystem::path& path) {
+  return path.has_parent_path() ? path.parent_path() : ".";
+}
+
 class Descriptor {
  public:
   explicit Descriptor(int fd) : fd_(fd) {}
@@ -112,6 +121,43 @@ Result<std::string> read_file(const std::filesystem::path& path, uint64_t max_by
   }
 }
 
+namespace {
+
+// Short, for a target may have the longest name that there can be.
+std::string temporary_name(const std::filesystem::path& folder, std::string_view end) {
+  return (folder / concat(".llm.", end)).native();
+}
+
+bool link_to(const std::string& name, int fd) {
+  const std::string self = concat("/proc/self/fd/", fd);
+  return linkat(AT_FDCWD, self.c_str(), AT_FDCWD, name.c_str(), AT_SYMLINK_FOLLOW) == 0;
+}
+
+// The temporary name that a file without one got; "": none, and errno says why.
+std::string link_temporary(const std::filesystem::path& folder, int fd) {
+  for (int i = 0; i < 1000; ++i) {
+    std::string name = temporary_name(folder, concat(getpid(), '.', i));
+    if (link_to(name, fd)) return name;
+    if (errno != EEXIST) break;
+  }
+  return "";
+}
+
+// A file that is in no folder yet, and so gone with the process, however that ends. -1 where the
+// file system has none, or where one would stay without a name: some systems, sandboxes above all,
+// refuse links, and what only the end of a long work shows must not be found out there.
+int open_nameless(const std::filesystem::path& folder) {
+  const auto open = [&] { return ::open(folder.c_str(), O_TMPFILE | O_WRONLY | O_CLOEXEC, 0600); };
+  const Descriptor trial(open());
+  if (trial.get() < 0) return -1;
+  const std::string name = link_temporary(folder, trial.get());
+  if (name.empty()) return -1;
+  ::unlink(name.c_str());
+  return open();  // another one: a file whose last name went can't get a new one
+}
+
+}  // namespace
+
 struct FileWriter::Impl {
   std::filesystem::path path;
   std::string temporary;  // empty: `path` is a device or pipe and is written directly
@@ -133,7 +179,7 @@ struct FileWriter::Impl {
     while (!bytes.empty()) {
       const ssize_t n = ::write(fd.get(), bytes.data(), bytes.size());
       if (n < 0 && errno == EINTR) continue;
-      if (n < 0) return Error{ErrorCode::io, io_error(path, "write", errno).message};
+      if (n < 0) return write_error(path);
       bytes = bytes.subspan(size_t(n));
     }
     return ok();
@@ -141,18 +187,12 @@ struct FileWriter::Impl {
 
   // Its own name at once, or one to be renamed where there is a file, whose place no link can take.
   Status give_name() {
-    const std::string self = concat("/proc/self/fd/", fd.get());
-    std::string name = path.native();
-    for (int i = 0; i < 1000; ++i) {
-      if (linkat(AT_FDCWD, self.c_str(), AT_FDCWD, name.c_str(), AT_SYMLINK_FOLLOW) == 0) {
-        if (i > 0) temporary = std::move(name);
-        nameless = false;
-        return ok();
-      }
-      if (errno != EEXIST) break;
-      name = concat(path.native(), '.', getpid(), '.', i);
+    if (!link_to(path.native(), fd.get())) {
+      if (errno == EEXIST) temporary = link_temporary(folder_of(path), fd.get());
+      if (temporary.empty()) return write_error(path);
     }
-    return Error{ErrorCode::io, io_error(path, "write", errno).message};
+    nameless = false;
+    return ok();
   }
 
   Status flush() {
@@ -161,17 +201,6 @@ struct FileWriter::Impl {
     return status;
   }
 };
-
-namespace {
-
-// A file that is in no folder yet, and so gone with the process, however that ends; -1 where the
-// file system has none, or nothing to name it through.
-int open_nameless(const std::filesystem::path& folder) {
-  if (access("/proc/self/fd", X_OK) != 0) return -1;
-  return ::open(folder.c_str(), O_TMPFILE | O_WRONLY | O_CLOEXEC, 0600);
-}
-
-}  // namespace
 
 FileWriter::FileWriter(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 FileWriter::FileWriter(FileWriter&&) noexcept = default;
@@ -187,18 +216,19 @@ Result<FileWriter> FileWriter::create(const std::filesystem::path& named) {
   if (failed) path = named;
   struct stat info {};
   const bool exists = stat(path.c_str(), &info) == 0;
+  if (!exists && errno != ENOENT) return io_error(path, "create", errno);
   if (exists && S_ISDIR(info.st_mode)) return io_error(path, "write", EISDIR);
   if (exists && !S_ISREG(info.st_mode)) {  // "/dev/null", a named pipe: there is nothing to replace
     const int fd = ::open(path.c_str(), O_WRONLY | O_CLOEXEC);
     if (fd < 0) return io_error(path, "write", errno);
     return FileWriter(std::make_unique<Impl>(path, std::string(), fd));
   }
-  const std::filesystem::path folder = path.has_parent_path() ? path.parent_path() : ".";
+  const std::filesystem::path folder = folder_of(path);
   int fd = open_nameless(folder);
   const bool nameless = fd >= 0;
   std::string temporary;
   if (!nameless) {
-    temporary = path.native() + ".XXXXXX";
+    temporary = temporary_name(folder, "XXXXXX");
     fd = mkostemp(temporary.data(), O_CLOEXEC);
   }
   if (fd < 0) return io_error(path, "create", errno);
@@ -231,17 +261,16 @@ uint64_t FileWriter::size() const {
 Status FileWriter::commit(Sync sync) {
   LM_TRY(impl_->flush());
   const bool is_file = impl_->nameless || !impl_->temporary.empty();
-  if (sync == Sync::yes && is_file && fsync(impl_->fd.get()) != 0) {
-    return Error{ErrorCode::io, io_error(impl_->path, "write", errno).message};
-  }
-  if (impl_->nameless) LM_TRY(impl_->give_name());
+  if (sync == Sync::yes && is_file && fsync(impl_->fd.get()) != 0) return write_error(impl_->path);
+  const bool linked = impl_->nameless;
+  if (linked) LM_TRY(impl_->give_name());
   if (impl_->fd.close_now() != 0) {
-    return Error{ErrorCode::io, io_error(impl_->path, "write", errno).message};
+    Error error = write_error(impl_->path);
+    if (linked && impl_->temporary.empty()) ::unlink(impl_->path.c_str());
+    return error;
   }
   if (impl_->temporary.empty()) return ok();
-  if (::rename(impl_->temporary.c_str(), impl_->path.c_str()) != 0) {
-    return Error{ErrorCode::io, io_error(impl_->path, "write", errno).message};
-  }
+  if (::rename(impl_->temporary.c_str(), impl_->path.c_str()) != 0) return write_error(impl_->path);
   impl_->temporary.clear();
   return ok();
 }

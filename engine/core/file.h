@@ -32,8 +32,9 @@ class MappedFile {
 Result<std::string> read_file(const std::filesystem::path& path, uint64_t max_bytes);
 
 // Writes beside `path` and takes its name only in commit(): whoever looks sees the old file or the
-// whole new one. Without commit() the new file is removed, and goes with a process that is killed
-// where the file system has files without names (O_TMPFILE).
+// whole new one. Without commit() the new file is removed. It also goes with a process that is
+// killed, where files can be without a name (O_TMPFILE), but for the moment in which an old file is
+// replaced; what stays is called ".llm." and more.
 class FileWriter {
  public:
   static Result<FileWriter> create(const std::filesystem::path& path);

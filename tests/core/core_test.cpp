@@ -149,6 +149,48 @@ TEST_CASE("file: what can't be read says why") {
   CHECK_FALSE(FileWriter::create(dir.path()).ok());
 }
 
+TEST_CASE("file: an old file is replaced, whoever has it open, and gives its mode") {
+  const test::TempDir dir;
+  const std::filesystem::path path = dir.path() / "file";
+  FileWriter first = test::require_ok(FileWriter::create(path));
+  CHECK(first.write("old").ok());
+  REQUIRE(first.commit().ok());
+  const auto mode = std::filesystem::perms(0640);
+  std::filesystem::permissions(path, mode);
+  const MappedFile old = test::require_ok(MappedFile::open(path));
+
+  {
+    FileWriter abandoned = test::require_ok(FileWriter::create(path));
+    CHECK(abandoned.write("half").ok());
+  }
+  FileWriter second = test::require_ok(FileWriter::create(path));
+  CHECK(second.write("newer").ok());
+  CHECK(test::require_ok(read_file(path, 10)) == "old");
+  CHECK(second.commit().ok());
+  CHECK(test::require_ok(read_file(path, 10)) == "newer");
+  CHECK(std::filesystem::status(path).permissions() == mode);
+  CHECK(std::memcmp(old.bytes().data(), "old", 3) == 0);
+  CHECK(std::distance(std::filesystem::directory_iterator(dir.path()), {}) == 1);
+}
+
+TEST_CASE("file: a name may be as long as names can be; a longer one is refused at once") {
+  const test::TempDir dir;
+  for (const size_t length : {250, 255}) {
+    const std::filesystem::path path = dir.path() / std::string(length, 'x');
+    for (const std::string_view text : {"new", "newer"}) {  // a link, then a replacement
+      FileWriter writer = test::require_ok(FileWriter::create(path));
+      CHECK(writer.write(text).ok());
+      CHECK(writer.commit().ok());
+      CHECK(test::require_ok(read_file(path, 10)) == text);
+    }
+  }
+  const auto refused = FileWriter::create(dir.path() / std::string(256, 'x'));
+  REQUIRE_FALSE(refused.ok());
+  CHECK(refused.error().code == ErrorCode::bad_file);
+  CHECK(refused.error().message.starts_with("cannot create "));
+  CHECK(std::distance(std::filesystem::directory_iterator(dir.path()), {}) == 2);
+}
+
 TEST_CASE("file: a full disk is an error") {
   FileWriter writer = test::require_ok(FileWriter::create("/dev/full"));
   const Status written = writer.write(std::string(2 << 20, 'x'));

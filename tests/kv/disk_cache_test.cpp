@@ -129,8 +129,13 @@ TEST_CASE("the budget holds; the oldest go first, a text's last blocks before it
     }
   };
   for (int i = 5; i < 10; ++i) age(i, 48);
+  const auto unfinished = path / "kv" / ".llm.123.0";  // of a FileWriter that was ended
+  REQUIRE(std::ofstream(unfinished).put('x').good());
+  std::filesystem::last_write_time(
+      unfinished, std::filesystem::file_time_type::clock::now() - std::chrono::hours(1));
   const uint64_t left = trim_blocks(path / "kv", 15 * kPayload);
   CHECK(left <= 15 * kPayload);
+  CHECK_FALSE(std::filesystem::exists(unfinished));
   const auto cache = open(path);
   for (int i = 0; i < 20; ++i) {
     CAPTURE(i);
