@@ -74,7 +74,8 @@ DType Planner::wanted(const gguf::TensorInfo& tensor, const char*& reason) {
   reason = "kept";
   if (!is_number(tensor.dtype) && !is_block(tensor.dtype)) return tensor.dtype;  // integers
   Override* chosen = nullptr;
-  const bool is_vector = dims.size() < 2;  // a norm or a bias, which other programs want in f32
+  // A norm or a bias, of each expert too, which other programs want in f32.
+  const bool is_vector = dims.size() < 2 || tensor.name.ends_with(".bias");
   for (Override& one : overrides_) {
     if (is_vector || !one.pattern.occurs_in(tensor.name)) continue;
     one.used = true;

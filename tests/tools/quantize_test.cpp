@@ -205,6 +205,14 @@ TEST_CASE("quantize: overrides, the head, and blocks that would be rounded twice
   CHECK(report.notes[0].find("no such name") != std::string::npos);
   CHECK(report.notes[1].find("norm") != std::string::npos);
 
+  // An expert's bias is a row of a matrix.
+  QuantizeOptions experts = options(save_model(temp, tiny_model("gpt-oss")), "f32");
+  experts.overrides = {{"exps", DType::f16}};
+  const Types expert_types = types_of(require_ok(plan_quantize(experts)));
+  CHECK(expert_types.at("blk.0.ffn_down_exps.weight") == DType::f16);
+  CHECK(expert_types.at("blk.0.ffn_down_exps.bias") == DType::f32);
+  save_model(temp, wide_llama(DType::f16));
+
   const fs::path blocks = temp.path() / "blocks.gguf";
   QuantizeOptions first = options(in, "q8_0");
   first.out = blocks;
