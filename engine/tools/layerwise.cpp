@@ -107,7 +107,6 @@ class LayerwiseMethod final : public QuantizeMethod {
 
  private:
   fs::path part_path(int layer) const;
-  std::string kept() const;  // what of the work is there when it ends early
   Error stopped() const;
   Result<std::optional<gguf::File>> finished(int layer) const;
   Status run(const QuantizeContext& context, gguf::Writer& writer);
@@ -143,20 +142,17 @@ fs::path LayerwiseMethod::part_path(int layer) const {
   return options_.work / name;
 }
 
-std::string LayerwiseMethod::kept() const {
-  return concat(parts_.size(), " finished layers are kept in ",
-                printable(options_.work.string(), 1000), ", and the same command goes on");
-}
-
 Error LayerwiseMethod::stopped() const {
-  if (parts_.empty()) return {ErrorCode::cancelled, "stopped before the first layer was finished"};
-  return Error{ErrorCode::cancelled, concat("stopped; ", kept())};
+  return {ErrorCode::cancelled,
+          parts_.empty() ? "stopped before the first layer was finished" : "stopped"};
 }
 
-// Hours of work are not lost to a full disk.
+// Hours of work are not lost to a full disk, nor to anything else.
 Error LayerwiseMethod::failed(Error error) const {
-  const bool interrupted = error.code == ErrorCode::io || error.code == ErrorCode::cancelled;
-  if (interrupted && !parts_.empty()) error.message += concat("; ", kept());
+  if (parts_.empty()) return error;
+  error.message +=
+      concat("; ", parts_.size(), " finished layers are kept in ",
+             printable(options_.work.string(), 1000), ", and the same command goes on");
   return error;
 }
 
@@ -265,10 +261,12 @@ Status LayerwiseMethod::announce_cost(const QuantizeContext& context,
 Status LayerwiseMethod::prepare(const QuantizeContext& context, gguf::Writer& writer) {
   // Vectors are as large as the text and the model say: running out of memory ends here.
   try {
-    return run(context, writer);
+    Status done = run(context, writer);
+    if (done.ok()) return done;
+    return failed(std::move(done).error());
   } catch (const std::bad_alloc&) {
-    return Error{ErrorCode::out_of_memory,
-                 "not enough memory to quantize layer by layer: use fewer calibration tokens"};
+    return failed({ErrorCode::out_of_memory,
+                   "not enough memory to quantize layer by layer: use fewer calibration tokens"});
   }
 }
 
@@ -295,8 +293,7 @@ Status LayerwiseMethod::run(const QuantizeContext& context, gguf::Writer& writer
   Status finished = all_layers();
   if (!finished.ok()) {
     fs::remove(options_.work, failed);  // when no layer waits in it
-    Error error = std::move(finished).error();
-    return error.code == ErrorCode::io ? this->failed(std::move(error)) : error;
+    return finished;
   }
   LM_TRY(note_unreached(context));
   writer.set_str("quantize.method", name());

@@ -205,6 +205,8 @@ TEST_CASE("layerwise: activations and weights that are not finite end in one sen
   spoil(setup.in, "blk.1.ffn_down.weight", INFINITY);
   const std::string message = setup.refusal(setup.method(LayerMethod::awq));
   CHECK(message.find("blk.1.ffn_down.weight: expected finite weights") != std::string::npos);
+  // Whatever ends a run, it says what there is of it.
+  CHECK(message.find("; 1 finished layers are kept in") != std::string::npos);
 }
 
 }  // namespace
