@@ -33,10 +33,6 @@ Error write_error(const std::filesystem::path& path) {
   return Error{ErrorCode::io, io_error(path, "write", errno).message};
 }
 
-std::filesystem::path folder_of(const std::filesystem::path& path) {
-  return path.has_parent_path() ? path.parent_path() : ".";
-}
-
 class Descriptor {
  public:
   explicit Descriptor(int fd) : fd_(fd) {}
@@ -101,6 +97,10 @@ void MappedFile::release(std::span<const std::byte> part) const {
   const uintptr_t first = (reinterpret_cast<uintptr_t>(part.data()) + page - 1) & ~(page - 1);
   const uintptr_t last = reinterpret_cast<uintptr_t>(part.data() + part.size()) & ~(page - 1);
   if (first < last) madvise(reinterpret_cast<void*>(first), last - first, MADV_DONTNEED);
+}
+
+std::filesystem::path folder_of(const std::filesystem::path& path) {
+  return path.has_parent_path() ? path.parent_path() : ".";
 }
 
 Result<std::string> read_file(const std::filesystem::path& path, uint64_t max_bytes) {

@@ -28,6 +28,9 @@ class MappedFile {
   std::shared_ptr<const Impl> impl_;
 };
 
+// Where it is: "." for a bare name.
+std::filesystem::path folder_of(const std::filesystem::path& path);
+
 // The whole of a file (or pipe) of at most max_bytes.
 Result<std::string> read_file(const std::filesystem::path& path, uint64_t max_bytes);
 

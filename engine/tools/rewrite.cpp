@@ -2,6 +2,7 @@
 
 #include <system_error>
 
+#include "engine/core/file.h"
 #include "engine/core/text.h"
 
 namespace lm {
@@ -25,7 +26,7 @@ Status check_output_path(const std::filesystem::path& path,
   if (path.empty())
     return Error{ErrorCode::bad_request, "expected a name for the output, found an empty one"};
   std::error_code ignored;
-  const std::filesystem::path folder = path.has_parent_path() ? path.parent_path() : ".";
+  const std::filesystem::path folder = folder_of(path);
   if (!std::filesystem::is_directory(folder, ignored)) {
     return Error{ErrorCode::bad_file, concat("expected a folder to write in, found none at ",
                                              printable(folder.native(), 1000))};
