@@ -1,4 +1,13 @@
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
 #include <atomic>
+#include <cerrno>
+#include <cstddef>
 #include <cstring>
 #include <vector>
 
@@ -11,6 +20,40 @@
 #include "tests/support/support.h"
 
 using namespace lm;
+
+namespace {
+
+// From now on this process may not link files, as in some sandboxes.
+bool refuse_links() {
+  sock_filter rules[] = {
+      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_linkat, 0, 1),
+      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+  };
+  const sock_fprog program = {.len = 4, .filter = rules};
+  return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
+         prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0;
+}
+
+enum Outcome { written, not_written, not_tried };
+
+// The exit status of a process that may not link files and writes one.
+int write_without_links(const std::filesystem::path& path) {
+  const pid_t child = fork();
+  if (child == 0) {
+    if (!refuse_links()) _exit(not_tried);
+    Result<FileWriter> writer = FileWriter::create(path);
+    const bool good =
+        writer.ok() && writer.value().write("new").ok() && writer.value().commit().ok();
+    _exit(good ? written : not_written);
+  }
+  int status = 0;
+  if (child < 0 || waitpid(child, &status, 0) != child || !WIFEXITED(status)) return -1;
+  return WEXITSTATUS(status);
+}
+
+}  // namespace
 
 TEST_CASE("utf8: decode agrees with append on every scalar value") {
   for (char32_t c = 0; c < 0x110000; ++c) {
@@ -189,6 +232,18 @@ TEST_CASE("file: a name may be as long as names can be; a longer one is refused 
   CHECK(refused.error().code == ErrorCode::bad_file);
   CHECK(refused.error().message.starts_with("cannot create "));
   CHECK(std::distance(std::filesystem::directory_iterator(dir.path()), {}) == 2);
+}
+
+TEST_CASE("file: where links are refused, files are written all the same") {
+  const test::TempDir dir;
+  const std::filesystem::path path = dir.path() / "file";
+  for (int time = 0; time < 2; ++time) {  // a new file, then a replacement
+    const int outcome = write_without_links(path);
+    if (outcome == not_tried) LM_SKIP("system calls can't be refused here");
+    REQUIRE(outcome == written);
+    CHECK(test::require_ok(read_file(path, 10)) == "new");
+  }
+  CHECK(std::distance(std::filesystem::directory_iterator(dir.path()), {}) == 1);
 }
 
 TEST_CASE("file: a full disk is an error") {
