@@ -18,14 +18,24 @@ template <class Format>
 constexpr int kMostStreamedColumns =
     Format::kStreamsColumns && kStreamColumns > 1 ? kStreamedColumns : 1;
 
-// Step kSub of a block. Asks for as many bytes, `ahead` of it, as the step itself has: in a
-// stream for the second level, and a little ahead for the first.
+// Blocks that share a line of cache: the first of them asks for it.
+template <class Format>
+constexpr int64_t kBlocksOfLine = Format::kBlockBytes < 64 ? 64 / Format::kBlockBytes : 1;
+template <class Format>
+bool begins_line(int64_t step) {
+  return kBlocksOfLine<Format> == 1 || step % kBlocksOfLine<Format> == 0;
+}
+
+// Step kSub of a block, number `i` of its panel. Asks for as many bytes, `ahead` of it, as the step
+// itself has: in a stream for the second level, and a little ahead for the first.
 template <class Format, int kSub, bool kStreamed, class Step>
-[[gnu::always_inline]] inline void unpack_step(const uint8_t* block, int64_t ahead, Step& step) {
+[[gnu::always_inline]] inline void unpack_step(const uint8_t* block, int64_t i, int64_t ahead,
+                                               Step& step) {
   constexpr int kBytes = Format::kBlockBytes, kSteps = Format::kStepsPerBlock;
-  for (int i = kBytes * kSub / kSteps; i < kBytes * (kSub + 1) / kSteps; i += 64) {
-    __builtin_prefetch(block + ahead + i, 0, kStreamed ? 2 : 3);
-    if constexpr (kStreamed) __builtin_prefetch(block + kNearAhead + i);
+  for (int b = kBytes * kSub / kSteps; begins_line<Format>(i) && b < kBytes * (kSub + 1) / kSteps;
+       b += 64) {
+    __builtin_prefetch(block + ahead + b, 0, kStreamed ? 2 : 3);
+    if constexpr (kStreamed) __builtin_prefetch(block + kNearAhead + b);
   }
   Format::template unpack<kSub>(block, step);
   step.finish();
@@ -64,7 +74,7 @@ template <class Format, int kSub, int kPanels>
 struct Packed {
   using Step = typename Format::Step;
   const uint8_t* block;
-  int64_t panel_bytes, ahead;
+  int64_t i, panel_bytes, ahead;
   Step step(int p) const {
     Step step;
     Format::template unpack<kSub>(block + p * panel_bytes, step);
@@ -78,10 +88,11 @@ struct Packed {
     constexpr int kFirst = Format::kBlockBytes * kSub / Format::kStepsPerBlock;
     constexpr int kLast = Format::kBlockBytes * (kSub + 1) / Format::kStepsPerBlock;
     constexpr int kLines = (kLast - kFirst + 63) / 64, kAll = kLines * kPanels;
+    if (!begins_line<Format>(i)) return;
     LM_UNROLL
-    for (int i = 0; i < kAll; ++i) {
-      if (i * kWords / kAll != word) continue;
-      const uint8_t* line = block + i / kLines * panel_bytes + kFirst + i % kLines * 64;
+    for (int n = 0; n < kAll; ++n) {
+      if (n * kWords / kAll != word) continue;
+      const uint8_t* line = block + n / kLines * panel_bytes + kFirst + n % kLines * 64;
       __builtin_prefetch(line + ahead, 0, 2);
       __builtin_prefetch(line + kNearAhead);
     }
@@ -99,11 +110,11 @@ template <class Format, int kSub, int kPanels, int kColumns>
     typename Format::Step steps[kPanels];
     LM_UNROLL
     for (int p = 0; p < kPanels; ++p) {
-      unpack_step<Format, kSub, true>(block + p * panel_bytes, ahead, steps[p]);
+      unpack_step<Format, kSub, true>(block + p * panel_bytes, i, ahead, steps[p]);
     }
     add_step(Unpacked<typename Format::Step>{steps, 1}, x, i, acc);
   } else {
-    add_step(Packed<Format, kSub, kPanels>{block, panel_bytes, ahead}, x, i, acc);
+    add_step(Packed<Format, kSub, kPanels>{block, i, panel_bytes, ahead}, x, i, acc);
   }
   if constexpr (kSub + 1 < Format::kStepsPerBlock) {
     add_block<Format, kSub + 1>(block, panel_bytes, ahead, x, i + 1, acc);
@@ -253,12 +264,12 @@ using ManyStep = typename ManyStepOf<Format>::Type;
 
 // steps[0..) = the steps of a block, from kSub on.
 template <class Format, bool kStreamed, int kSub = 0>
-[[gnu::always_inline]] inline void unpack_block(const uint8_t* block, int64_t ahead,
+[[gnu::always_inline]] inline void unpack_block(const uint8_t* block, int64_t i, int64_t ahead,
                                                 ManyStep<Format>* steps) {
-  unpack_step<Format, kSub, kStreamed>(block, ahead, steps[kSub]);
+  unpack_step<Format, kSub, kStreamed>(block, i, ahead, steps[kSub]);
   if constexpr (kTurned<Format>) Format::Turn::weights(steps[kSub].w);
   if constexpr (kSub + 1 < Format::kStepsPerBlock) {
-    unpack_block<Format, kStreamed, kSub + 1>(block, ahead, steps);
+    unpack_block<Format, kStreamed, kSub + 1>(block, i + 1, ahead, steps);
   }
 }
 
@@ -269,7 +280,7 @@ template <class Format, bool kStreamed>
   constexpr int kSteps = Format::kStepsPerBlock;
   const uint8_t* block = panel + first / kSteps * Format::kBlockBytes;
   for (int64_t i = 0; i < n; i += kSteps, block += Format::kBlockBytes) {
-    unpack_block<Format, kStreamed>(block, ahead, steps + i);
+    unpack_block<Format, kStreamed>(block, first + i, ahead, steps + i);
   }
 }
 
