@@ -37,6 +37,8 @@ struct BackendEntry {
   std::string_view kind;  // "cpu", "cuda"
   std::vector<DeviceInfo> (*devices)();
   Result<std::unique_ptr<Backend>> (*open)(std::string_view device, const BackendOptions& options);
+  // What Backend::reserve(limits) will take of a device's own memory; nullptr: it has none.
+  uint64_t (*scratch_bytes)(const StepLimits& limits) = nullptr;
 };
 
 struct FoundDevice {

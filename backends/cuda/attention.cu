@@ -23,7 +23,7 @@ Status prepare_attention(const DeviceFacts& facts) {
   return prepare_attention_prefill(facts);
 }
 
-size_t attention_scratch_bytes(const StepLimits& limits, const DeviceFacts&) {
+size_t attention_scratch_bytes(const StepLimits& limits) {
   return decode_scratch_bytes(limits);
 }
 

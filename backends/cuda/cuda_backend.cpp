@@ -26,8 +26,21 @@ namespace {
 constexpr int kArithmetic = 1;
 constexpr size_t kScratchAlignment = 256;
 
+// Of each kind of operation, in the order of Scratch.
+using ScratchSizes = std::array<size_t, size_t(Scratch::count_)>;
+ScratchSizes scratch_sizes(const StepLimits& limits) {
+  return {linear_scratch_bytes(limits), gemm_scratch_bytes(limits), attention_scratch_bytes(limits),
+          moe_scratch_bytes(limits), sampling_scratch_bytes(limits)};
+}
+
 size_t round_up(size_t bytes) {
   return (bytes + kScratchAlignment - 1) / kScratchAlignment * kScratchAlignment;
+}
+
+uint64_t scratch_bytes(const StepLimits& limits) {
+  uint64_t total = 0;
+  for (const size_t bytes : scratch_sizes(limits)) total += round_up(bytes);
+  return total;
 }
 
 class CudaBackend final : public Backend {
@@ -43,6 +56,7 @@ class CudaBackend final : public Backend {
   }
   Result<std::unique_ptr<Buffer>> alloc(size_t bytes) override {
     LM_TRY(use_device());
+    staging_.release();  // what is no weight comes after them, and may need its memory
     return allocate_buffer(*this, bytes, true);
   }
   Result<LoadedWeight> load_weight(const HostTensor& host, WeightUse use) override {
@@ -133,18 +147,13 @@ class CudaBackend final : public Backend {
 
 Status CudaBackend::reserve(const StepLimits& limits) {
   LM_TRY(use_device());
-  staging_.release();  // weights are loaded before
+  staging_.release();
   LM_TRY(prepare_gemm(facts_));
   LM_TRY(prepare_attention(facts_));
-  const std::array<size_t, size_t(Scratch::count_)> bytes = {
-      linear_scratch_bytes(limits, facts_), gemm_scratch_bytes(limits, facts_),
-      attention_scratch_bytes(limits, facts_), moe_scratch_bytes(limits, facts_),
-      sampling_scratch_bytes(limits, facts_)};
-  size_t total = 0;
-  for (const size_t size : bytes) total += round_up(size);
+  const ScratchSizes bytes = scratch_sizes(limits);
   recorded_.forget();  // they hold addresses of the memory that goes
   scratch_memory_.reset();
-  scratch_memory_ = LM_TRY(allocate_buffer(*this, total, true));
+  scratch_memory_ = LM_TRY(allocate_buffer(*this, scratch_bytes(limits), true));
   std::byte* next = scratch_memory_->base();
   for (size_t i = 0; i < bytes.size(); ++i) {
     scratch_.base[i] = next;
@@ -167,7 +176,7 @@ Result<std::unique_ptr<Backend>> open(std::string_view device, const BackendOpti
 }  // namespace
 
 BackendEntry registry_entry() {
-  return {.kind = "cuda", .devices = devices, .open = open};
+  return {.kind = "cuda", .devices = devices, .open = open, .scratch_bytes = scratch_bytes};
 }
 
 }  // namespace lm::cuda

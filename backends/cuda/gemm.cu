@@ -201,7 +201,7 @@ Status prepare_gemm(const DeviceFacts& facts) {
   return facts.wgmma ? prepare_hopper_gemm(facts) : ok();
 }
 
-size_t gemm_scratch_bytes(const StepLimits& limits, const DeviceFacts&) {
+size_t gemm_scratch_bytes(const StepLimits& limits) {
   const int64_t k = limits.max_linear_in, n = limits.max_tokens;
   const size_t largest =
       size_t(half_tiles_bytes(int64_t(round_up(size_t(limits.max_linear_out), kGemmColumns)), k));

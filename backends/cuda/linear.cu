@@ -147,7 +147,7 @@ MatvecLauncher matvec_of(DType type, bool wide) {
   return nullptr;
 }
 
-size_t linear_scratch_bytes(const StepLimits& limits, const DeviceFacts&) {
+size_t linear_scratch_bytes(const StepLimits& limits) {
   return size_t(
       quantized_rows_bytes(std::min(limits.max_tokens, kMostDecodeRows), limits.max_linear_in));
 }

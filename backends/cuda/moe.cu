@@ -280,7 +280,7 @@ void check_moe(const MoeFfn& op) {
 
 }  // namespace
 
-size_t moe_scratch_bytes(const StepLimits& limits, const DeviceFacts&) {
+size_t moe_scratch_bytes(const StepLimits& limits) {
   if (limits.n_experts == 0) return 0;
   MoeScratch scratch{};
   const int64_t d_model = std::min(limits.max_linear_in, limits.max_linear_out);

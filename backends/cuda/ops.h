@@ -19,12 +19,12 @@ void gather_rows(const Context& context, Tensor x, Tensor row_ids, Tensor out);
 void gather_columns(const Context& context, Tensor x, Tensor columns, Tensor out);
 
 // top_candidates.cu
-size_t sampling_scratch_bytes(const StepLimits& limits, const DeviceFacts& facts);
+size_t sampling_scratch_bytes(const StepLimits& limits);
 void top_candidates(const Context& context, const TopCandidates& op);
 
 // linear.cu: matrices of planes times up to kMostDecodeRows rows; more rows go to gemm.cu.
 inline constexpr int kMostDecodeRows = 16;
-size_t linear_scratch_bytes(const StepLimits& limits, const DeviceFacts& facts);
+size_t linear_scratch_bytes(const StepLimits& limits);
 void linears(const Context& context, std::span<const Linear> ops);
 void norm_linears(const Context& context, const RmsNorm& norm, std::span<const Linear> ops);
 void norm_glu(const Context& context, const RmsNorm& norm, const Linear& gate, const Linear& up,
@@ -33,7 +33,7 @@ void norm_glu(const Context& context, const RmsNorm& norm, const Linear& gate, c
 // gemm.cu: any weights of one x, any number of rows, by tensor cores (f16, f32 sums). Matrices that
 // are given together share what is made of x and a launch.
 Status prepare_gemm(const DeviceFacts& facts);
-size_t gemm_scratch_bytes(const StepLimits& limits, const DeviceFacts& facts);
+size_t gemm_scratch_bytes(const StepLimits& limits);
 void gemm(const Context& context, std::span<const Linear> ops);
 
 // kv_write.cu, rope_kv_write.cu, attention.cu
@@ -41,12 +41,12 @@ void kv_write(const Context& context, const KvWrite& op, const StepView& step);
 void rope_kv_write(const Context& context, const HeadNorms& norms, const Rope& rope,
                    const KvWrite& write, const StepView& step);
 Status prepare_attention(const DeviceFacts& facts);
-size_t attention_scratch_bytes(const StepLimits& limits, const DeviceFacts& facts);
+size_t attention_scratch_bytes(const StepLimits& limits);
 void attention(const Context& context, const Attention& op, const StepView& step);
 
 // moe_route.cu, moe.cu
 void moe_route(const Context& context, const MoeRoute& op);
-size_t moe_scratch_bytes(const StepLimits& limits, const DeviceFacts& facts);
+size_t moe_scratch_bytes(const StepLimits& limits);
 void moe_ffn(const Context& context, const MoeFfn& op);
 
 inline float* f32(Tensor t) {

@@ -174,7 +174,7 @@ int segments_of(int64_t n_vocab) {
 
 }  // namespace
 
-size_t sampling_scratch_bytes(const StepLimits& limits, const DeviceFacts&) {
+size_t sampling_scratch_bytes(const StepLimits& limits) {
   const size_t n = size_t(kRowsAtOnce) * size_t(segments_of(limits.max_linear_out));
   return n * (kMostCandidates * sizeof(uint64_t) + sizeof(float2));
 }

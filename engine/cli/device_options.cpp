@@ -63,11 +63,16 @@ std::vector<std::string> plan_lines(const ModelPlan& plan) {
   std::vector<std::string> lines;
   for (size_t room = 0; room < plan.rooms.size(); ++room) {
     const RoomPlan& r = plan.rooms[room];
-    lines.push_back(concat(printable(r.device), ": ", plan.placement.text(int(room)), "; weights ",
+    const bool on_device = r.scratch_bytes > 0 || r.reserved_bytes > 0;
+    lines.push_back(concat(printable(r.device), ": ", plan.placement.text(int(room)),
+                           plan.has_draft && room == 0 ? ", the draft model" : "", "; weights ",
                            human_bytes(r.weight_bytes), r.weights_stay ? " (in the file)" : "",
                            ", KV cache ", human_bytes(r.kv_bytes), ", a step ",
-                           human_bytes(r.step_bytes), ", of ", human_bytes(r.memory_bytes),
-                           " available"));
+                           human_bytes(r.step_bytes),
+                           on_device ? concat(", its kernels ", human_bytes(r.scratch_bytes),
+                                              ", kept free ", human_bytes(r.reserved_bytes))
+                                     : "",
+                           ", of ", human_bytes(r.memory_bytes), " available"));
   }
   return lines;
 }

@@ -7,6 +7,8 @@
 #include "engine/cli/model_options.h"
 #include "engine/cli/terminal.h"
 #include "engine/core/text.h"
+#include "engine/runtime/draft_policy.h"
+#include "engine/runtime/instance.h"
 #include "engine/tools/inspect.h"
 
 namespace lm::cli {
@@ -74,7 +76,9 @@ Json placement_json(const ModelPlan& plan) {
                     {"memory_bytes", r.memory_bytes},
                     {"weight_bytes", r.weight_bytes},
                     {"kv_bytes", r.kv_bytes},
-                    {"step_bytes", r.step_bytes}});
+                    {"step_bytes", r.step_bytes},
+                    {"scratch_bytes", r.scratch_bytes},
+                    {"reserved_bytes", r.reserved_bytes}});
   }
   return list;
 }
@@ -98,7 +102,9 @@ class InspectCommand final : public Command {
         "--json", json_,
         "one object: file, version, bytes, metadata, tensors (name, type, shape, bytes; the first "
         "dimension varies fastest), types, model, needs, placement (device, parts, memory_bytes, "
-        "weight_bytes, kv_bytes, step_bytes) or no_placement, the reason");
+        "weight_bytes, kv_bytes, step_bytes, scratch_bytes of its kernels, reserved_bytes that "
+        "stay "
+        "free) or no_placement, the reason");
   }
 
   Result<ExitStatus> run(const Context& context) override {
@@ -120,6 +126,13 @@ class InspectCommand final : public Command {
     device_.apply(options);
     options.n_ctx = wanted_.n_ctx;
     options.kv_dtype = wanted_.kv_dtype;
+    if (draft_) {
+      InstanceOptions drafting = options;
+      drafting.model_path = *draft_;
+      drafting.n_ctx = found.model->n_ctx;
+      options.beside = LM_TRY(Instance::needs(drafting));
+    }
+    options.draft_rows = kMaxDraft;  // as where nothing else is asked for
     const std::vector<DeviceOffer> devices = LM_TRY(offers_of(registry, options.device));
     Result<ModelPlan> made = plan_model(found.file, found.model->config, devices, options);
     if (made.ok()) {

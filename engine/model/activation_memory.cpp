@@ -11,15 +11,23 @@ namespace {
 struct Widths {
   int64_t d_model = 0, q = 0, kv = 0, d_ff = 0, n_experts = 0, top_k = 0, d_ff_expert = 0;
   int n_heads = 0, n_kv_heads = 0, head_dim = 0;
+  int64_t max_in = 0, max_out = 0;  // of the matrices, without the output's
 
   Widths(const ModelConfig& config, const Placement& placement, int room)
       : d_model(config.d_model) {
     for (size_t i = 0; i < config.layers.size(); ++i) {
       const LayerSpec& layer = config.layers[i];
       if (placement.attention(i) == room) add(layer.attn);
-      if (placement.ffn(i) == room) d_ff = std::max(d_ff, int64_t(layer.ffn.d_ff));
       const MoeSpec& moe = layer.ffn.moe;
-      if (placement.experts(i) == room) d_ff_expert = std::max(d_ff_expert, int64_t(moe.d_ff));
+      if (placement.ffn(i) == room) {
+        d_ff = std::max(d_ff, int64_t(layer.ffn.d_ff));
+        add_matrix(moe.n_experts, d_model);
+        if (moe.n_experts == 0) add_both_ways(layer.ffn.d_ff);
+      }
+      if (placement.experts(i) == room && moe.n_experts > 0) {
+        d_ff_expert = std::max(d_ff_expert, int64_t(moe.d_ff));
+        add_both_ways(moe.d_ff);
+      }
       if (placement.ffn(i) != room && placement.experts(i) != room) continue;
       n_experts = std::max(n_experts, int64_t(moe.n_experts));
       top_k = std::max(top_k, int64_t(moe.top_k));
@@ -27,12 +35,21 @@ struct Widths {
   }
 
  private:
+  void add_matrix(int64_t rows, int64_t cols) {
+    max_in = std::max(max_in, cols);
+    max_out = std::max(max_out, rows);
+  }
+  void add_both_ways(int64_t width) {
+    add_matrix(width, d_model);
+    add_matrix(d_model, width);
+  }
   void add(const AttnSpec& a) {
     q = std::max(q, int64_t(a.n_heads) * a.head_dim);
     kv = std::max(kv, int64_t(a.n_kv_heads) * a.head_dim);
     n_heads = std::max(n_heads, a.n_heads);
     n_kv_heads = std::max(n_kv_heads, a.n_kv_heads);
     head_dim = std::max(head_dim, a.head_dim);
+    add_both_ways(q);
   }
 };
 
@@ -93,23 +110,29 @@ uint64_t ActivationMemory::bytes(const ModelConfig& config, bool has_orders,
   return lay_out(a, Widths(config, placement, room), has_orders, size).bytes();
 }
 
-Result<ActivationMemory> ActivationMemory::allocate(Backend& backend, const ModelConfig& config,
-                                                    const ModelWeights& weights,
-                                                    const Placement& placement, int room,
-                                                    const Size& size) {
+StepLimits ActivationMemory::limits(const ModelConfig& config, const Placement& placement, int room,
+                                    const Size& size) {
   const Widths widths(config, placement, room);
-  LM_TRY(backend.reserve({.max_tokens = size.max_tokens,
-                          .max_seqs = size.max_seqs,
-                          .max_linear_in = weights.widths[size_t(room)].max_in,
-                          .max_linear_out = weights.widths[size_t(room)].max_out,
-                          .n_heads = widths.n_heads,
-                          .n_kv_heads = widths.n_kv_heads,
-                          .head_dim = widths.head_dim,
-                          .n_experts = int(widths.n_experts),
-                          .top_k = int(widths.top_k),
-                          .d_ff_expert = widths.d_ff_expert}));
+  const bool output = placement.output() == room && size.max_logits > 0;
+  return {
+      .max_tokens = size.max_tokens,
+      .max_seqs = size.max_seqs,
+      .max_linear_in = output ? std::max(widths.max_in, widths.d_model) : widths.max_in,
+      .max_linear_out = output ? std::max(widths.max_out, int64_t(config.n_vocab)) : widths.max_out,
+      .n_heads = widths.n_heads,
+      .n_kv_heads = widths.n_kv_heads,
+      .head_dim = widths.head_dim,
+      .n_experts = int(widths.n_experts),
+      .top_k = int(widths.top_k),
+      .d_ff_expert = widths.d_ff_expert};
+}
+
+Result<ActivationMemory> ActivationMemory::allocate(Backend& backend, const ModelConfig& config,
+                                                    bool has_orders, const Placement& placement,
+                                                    int room, const Size& size) {
+  LM_TRY(backend.reserve(limits(config, placement, room, size)));
   Activations a;
-  const Layout layout = lay_out(a, widths, weights.has_orders, size);
+  const Layout layout = lay_out(a, Widths(config, placement, room), has_orders, size);
   std::unique_ptr<Buffer> memory = LM_TRY(backend.alloc(layout.bytes()));
   layout.place(*memory);
   return ActivationMemory(std::move(memory), a);

@@ -8,7 +8,6 @@
 #include "engine/model/config.h"
 #include "engine/model/passage.h"
 #include "engine/model/placement.h"
-#include "engine/model/weights.h"
 
 namespace lm {
 
@@ -19,12 +18,15 @@ class ActivationMemory {
   };
   // Also reserves the backend's workspace.
   static Result<ActivationMemory> allocate(Backend& backend, const ModelConfig& config,
-                                           const ModelWeights& weights, const Placement& placement,
-                                           int room, const Size& size);
+                                           bool has_orders, const Placement& placement, int room,
+                                           const Size& size);
   // What that takes, without the workspace, of a model whose matrices have their own order of
   // columns or not.
   static uint64_t bytes(const ModelConfig& config, bool has_orders, const Placement& placement,
                         int room, const Size& size);
+  // What the workspace is reserved for.
+  static StepLimits limits(const ModelConfig& config, const Placement& placement, int room,
+                           const Size& size);
 
   // Those of a step of this size.
   Activations of(int64_t n_tokens, int64_t n_logits) const;

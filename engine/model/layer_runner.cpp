@@ -133,7 +133,7 @@ Status LayerRunner::load(int i, const gguf::File& weights) {
   m.weights = LM_TRY(load_layer(weights, m.file, m.config, i, *m.backend, m.max_tokens));
   m.layer = i;
   m.activations = LM_TRY(ActivationMemory::allocate(
-      *m.backend, m.config, *m.weights, Placement(m.config.layers.size()), 0,
+      *m.backend, m.config, m.weights->has_orders, Placement(m.config.layers.size()), 0,
       {.max_tokens = m.max_tokens, .max_seqs = 1, .max_logits = 0}));
   return ok();
 }

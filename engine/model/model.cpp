@@ -71,7 +71,7 @@ Status Model::reserve(int max_tokens, int max_seqs, int max_logits) {
   m.activations.clear();
   for (size_t i = 0; i < m.rooms.size(); ++i) {
     m.activations.push_back(LM_TRY(ActivationMemory::allocate(
-        *m.rooms[i].backend, m.config, *m.weights, m.placement, int(i),
+        *m.rooms[i].backend, m.config, m.weights->has_orders, m.placement, int(i),
         {.max_tokens = max_tokens, .max_seqs = max_seqs, .max_logits = max_logits})));
   }
   m.max_tokens = max_tokens;

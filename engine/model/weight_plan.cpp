@@ -43,11 +43,8 @@ Result<const gguf::TensorInfo*> WeightPlan::find(const std::string& name,
   return info;
 }
 
-void WeightPlan::count(const HostTensor& host, double share) {
-  weights_->bytes_per_token += uint64_t(double(host.bytes.size()) * share);
-  MatrixWidths& widths = weights_->widths[size_t(room_)];
-  widths.max_in = std::max(widths.max_in, host.shape[3]);
-  widths.max_out = std::max(widths.max_out, host.shape[2]);
+void WeightPlan::count(std::span<const std::byte> bytes, double share) {
+  weights_->bytes_per_token += uint64_t(double(bytes.size()) * share);
 }
 
 void WeightPlan::add(const std::string& name, const gguf::TensorInfo& info, WeightUse use,
@@ -65,7 +62,7 @@ Status WeightPlan::vector(const std::string& name, int64_t n, Tensor& to) {
 Status WeightPlan::matrix(const std::string& name, int64_t rows, int64_t cols, Tensor& to) {
   const std::array<int64_t, 3> shape{1, rows, cols};
   add(name, *LM_TRY(find(name, shape)), WeightUse::matrix, shape, to);
-  count(items_.back().host, 1);
+  count(items_.back().host.bytes, 1);
   return ok();
 }
 
@@ -108,7 +105,7 @@ Status WeightPlan::split_matrix(const std::string& name, int64_t cols,
                       room_,
                       slice.to,
                       {}});
-    count(items_.back().host, 1);
+    count(items_.back().host.bytes, 1);
     first += bytes;
   }
   return ok();
@@ -143,7 +140,7 @@ Result<DType> WeightPlan::expert_matrices(const std::string& stem, int64_t n_exp
   const std::array<int64_t, 3> shape{n_experts, rows, cols};
   if (has(whole) || !has(stem + ".0.weight")) {
     add(whole, *LM_TRY(find(whole, shape)), WeightUse::matrix, shape, to);
-    count(items_.back().host, share);
+    count(items_.back().host.bytes, share);
     return items_.back().host.dtype;
   }
   std::vector<std::span<const std::byte>> parts;
@@ -164,8 +161,7 @@ Result<DType> WeightPlan::expert_matrices(const std::string& stem, int64_t n_exp
                     room_,
                     &to,
                     std::move(parts)});
-  for (const std::span<const std::byte> part : items_.back().parts)
-    count({dtype, {1, 1, rows, cols}, part}, share);
+  for (const std::span<const std::byte> part : items_.back().parts) count(part, share);
   return dtype;
 }
 

@@ -16,10 +16,7 @@ namespace lm {
 
 class WeightPlan {
  public:
-  WeightPlan(const gguf::File& file, ModelWeights& weights, size_t n_rooms)
-      : file_(file), weights_(&weights) {
-    weights.widths.resize(n_rooms);
-  }
+  WeightPlan(const gguf::File& file, ModelWeights& weights) : file_(file), weights_(&weights) {}
 
   bool has(const std::string& name) const { return file_.tensor(name) != nullptr; }
 
@@ -67,7 +64,7 @@ class WeightPlan {
   Result<const gguf::TensorInfo*> find(const std::string& name, std::array<int64_t, 3> shape);
   void add(const std::string& name, const gguf::TensorInfo& info, WeightUse use,
            std::array<int64_t, 3> shape, Tensor& to);
-  void count(const HostTensor& host, double share);
+  void count(std::span<const std::byte> bytes, double share);
   Status join(Item& item);
   Status load(Item& item, const ModelRoom& room);
 

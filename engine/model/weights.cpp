@@ -203,7 +203,7 @@ Result<std::unique_ptr<ModelWeights>> load_weights(const gguf::File& file,
                                                    const LoadProgress& progress) {
   LM_CHECK(placement.n_layers() == config.layers.size());
   auto weights = std::make_unique<ModelWeights>();
-  WeightPlan plan(file, *weights, rooms.size());
+  WeightPlan plan(file, *weights);
   plan.enter(placement.embedding());
   LM_TRY(plan.table("token_embd.weight", config.n_vocab, config.d_model, weights->embedding));
 
@@ -233,7 +233,7 @@ Result<std::unique_ptr<ModelWeights>> load_layer(const gguf::File& layer_file,
   const ModelRoom room{&backend};
   auto weights = std::make_unique<ModelWeights>();
   weights->layers.resize(config.layers.size());
-  WeightPlan plan(layer_file, *weights, 1), rope_plan(model_file, *weights, 1);
+  WeightPlan plan(layer_file, *weights), rope_plan(model_file, *weights);
   RopeBinder ropes{rope_plan, *weights, {}};
   LM_TRY(bind_layer(plan, config, layer, {}, ropes, n_ctx, *weights));
   LM_TRY(plan.load(std::span(&room, 1), {}));
@@ -246,7 +246,7 @@ Result<std::unique_ptr<ModelWeights>> load_embedding(const gguf::File& file,
                                                      const ModelConfig& config, Backend& backend) {
   const ModelRoom room{&backend};
   auto weights = std::make_unique<ModelWeights>();
-  WeightPlan plan(file, *weights, 1);
+  WeightPlan plan(file, *weights);
   LM_TRY(plan.table("token_embd.weight", config.n_vocab, config.d_model, weights->embedding));
   LM_TRY(plan.load(std::span(&room, 1), {}));
   return weights;

@@ -52,19 +52,13 @@ struct LayerWeights {
   FfnWeights ffn;
 };
 
-// The widest of the matrices in a room.
-struct MatrixWidths {
-  int64_t max_in = 0, max_out = 0;
-};
-
 struct ModelWeights {
   Tensor embedding;  // [n_vocab, d_model], by row
   std::vector<LayerWeights> layers;
-  Tensor output_norm, output;        // [d_model], [n_vocab, d_model]
-  Tensor output_norm_order;          // i32 [d_model]: see gather_columns
-  bool has_orders = false;           // any of them is there
-  uint64_t bytes_per_token = 0;      // of matrices read to decode one token
-  std::vector<MatrixWidths> widths;  // of each room
+  Tensor output_norm, output;    // [d_model], [n_vocab, d_model]
+  Tensor output_norm_order;      // i32 [d_model]: see gather_columns
+  bool has_orders = false;       // any of them is there
+  uint64_t bytes_per_token = 0;  // of matrices read to decode one token
 
   // What the tensors above look at.
   std::vector<std::unique_ptr<Buffer>> buffers;

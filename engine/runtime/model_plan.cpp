@@ -9,6 +9,7 @@
 #include "engine/core/machine.h"
 #include "engine/core/text.h"
 #include "engine/model/activation_memory.h"
+#include "engine/runtime/step_logits.h"
 
 namespace lm {
 namespace {
@@ -16,9 +17,10 @@ namespace {
 // A device that has no room for a shorter context than this beside the whole model gets a part.
 constexpr int kLeastContext = 4096;
 
-// What a device keeps free for its kernels' own memory.
-uint64_t spare_bytes(uint64_t memory) {
-  return std::min(memory / 16, uint64_t{1} << 30);
+// Of a device, for what can't be known before: the code of kernels, recorded steps, what the driver
+// rounds allocations up to, and other programs. An estimate: it has not been measured.
+uint64_t reserved_bytes(uint64_t memory) {
+  return std::min(memory / 32, uint64_t{512} << 20);
 }
 
 KvLayout kv_layout(const ModelConfig& config, const InstanceOptions& options) {
@@ -42,7 +44,7 @@ Result<MemoryNeeds> needs_of(const ModelConfig& config, const KvLayout& layout) 
   }
   int window = 0;
   for (const LayerSpec& layer : config.layers) window = std::max(window, layer.attn.window);
-  return MemoryNeeds{0, bytes->block, bytes->page, window};
+  return MemoryNeeds{.block_bytes = bytes->block, .page_bytes = bytes->page, .window = window};
 }
 
 // Room for both models. A draft model plans for its windows itself, in as many bytes as it would
@@ -54,7 +56,10 @@ Result<MemoryNeeds> with(const MemoryNeeds& needs, const MemoryNeeds& beside) {
   if (!weights || !block || !checked_add(*block, needs.page_bytes)) {
     return Error{ErrorCode::out_of_memory, "two models that are larger than any memory"};
   }
-  return MemoryNeeds{*weights, *block, needs.page_bytes, needs.window};
+  return MemoryNeeds{.weight_bytes = *weights,
+                     .block_bytes = *block,
+                     .page_bytes = needs.page_bytes,
+                     .window = needs.window};
 }
 
 MemoryWish wish_of(const InstanceOptions& options, const ModelConfig& config,
@@ -89,6 +94,28 @@ StepShape shape_of(const InstanceOptions& options, int n_ctx, bool windows) {
           .windows = windows};
 }
 
+bool has_orders(const gguf::File& file) {
+  return std::ranges::any_of(file.tensors(), [](const gguf::TensorInfo& tensor) {
+    return tensor.name.ends_with(".perm");
+  });
+}
+
+ActivationMemory::Size size_of(const StepShape& shape) {
+  return {
+      .max_tokens = shape.max_tokens, .max_seqs = shape.max_seqs, .max_logits = shape.max_logits};
+}
+
+// Inputs, activations and logits of a room.
+uint64_t step_bytes(const ModelConfig& config, bool orders, const Placement& placement, int room,
+                    const StepShape& shape, bool is_host) {
+  uint64_t bytes = StepInputs::bytes(shape).value_or(0) +
+                   ActivationMemory::bytes(config, orders, placement, room, size_of(shape));
+  if (placement.output() == room) {
+    bytes += StepLogits::bytes(shape.max_logits, config.n_vocab, is_host);
+  }
+  return bytes;
+}
+
 class Planner {
  public:
   Planner(const gguf::File& file, const ModelConfig& config, std::span<const DeviceOffer> devices,
@@ -100,9 +127,7 @@ class Planner {
         layout_(std::move(layout)),
         all_(all),
         parts_(std::move(parts)),
-        has_orders_(std::ranges::any_of(file.tensors(), [](const gguf::TensorInfo& tensor) {
-          return tensor.name.ends_with(".perm");
-        })) {}
+        has_orders_(has_orders(file)) {}
 
   Result<ModelPlan> plan() const;
 
@@ -116,7 +141,8 @@ class Planner {
   Result<ModelPlan> plan_layers(size_t device_layers) const;
   Result<Room> room_of(const Placement& placement, int number, bool is_first) const;
   Result<MemoryPlan> plan_memory_of(const Room& room) const;
-  uint64_t step_bytes(const Placement& placement, int room, const StepShape& shape) const;
+  void count_step(Room& room, const Placement& placement, const StepShape& shape,
+                  bool is_first) const;
   void finish(ModelPlan& plan, std::vector<Room>& rooms, const Placement& placement) const;
 
   const ModelConfig& config_;
@@ -156,15 +182,37 @@ Result<Planner::Room> Planner::room_of(const Placement& placement, int number,
   MemoryNeeds needs = LM_TRY(needs_of(config_, layout));
   needs.weight_bytes = parts_.weight_bytes(placement, number);
   // A draft model is where the first of the rooms is.
-  if (is_first) needs = LM_TRY(with(needs, options_.beside));
   const DeviceOffer& device = devices_[size_t(number)];
-  const StepShape shape = shape_of(
-      options_, options_.n_ctx > 0 ? options_.n_ctx : config_.n_ctx_train, all_.window > 0);
-  return Room{number, needs,
-              RoomPlan{.device = device.name,
-                       .memory_bytes = device.memory_bytes,
-                       .weight_bytes = parts_.weight_bytes(placement, number),
-                       .step_bytes = step_bytes(placement, number, shape)}};
+  if (is_first) {
+    MemoryNeeds draft = options_.beside;
+    if (!device.is_host) draft.weight_bytes += draft.tied_bytes;
+    needs = LM_TRY(with(needs, draft));
+  }
+  Room room{number, needs,
+            RoomPlan{.device = device.name,
+                     .memory_bytes = device.memory_bytes,
+                     .weight_bytes = needs.weight_bytes,
+                     .reserved_bytes = device.is_host ? 0 : reserved_bytes(device.memory_bytes)}};
+  const int n_ctx = options_.n_ctx > 0 ? options_.n_ctx : config_.n_ctx_train;
+  count_step(room, placement, shape_of(options_, n_ctx, all_.window > 0), is_first);
+  return room;
+}
+
+void Planner::count_step(Room& room, const Placement& placement, const StepShape& shape,
+                         bool is_first) const {
+  const DeviceOffer& device = devices_[size_t(room.number)];
+  room.plan.step_bytes =
+      step_bytes(config_, has_orders_, placement, room.number, shape, device.is_host);
+  if (device.scratch_bytes != nullptr) {
+    room.plan.scratch_bytes = device.scratch_bytes(
+        ActivationMemory::limits(config_, placement, room.number, size_of(shape)));
+  }
+  const MemoryNeeds& draft = options_.beside;
+  if (!is_first || draft.limits.max_tokens == 0) return;
+  room.plan.step_bytes += draft.step_bytes;
+  if (device.scratch_bytes != nullptr) {
+    room.plan.scratch_bytes += device.scratch_bytes(draft.limits);
+  }
 }
 
 // On a processor only what is touched takes memory, and there is some to spare: nothing is taken
@@ -175,7 +223,7 @@ Result<MemoryPlan> Planner::plan_memory_of(const Room& room) const {
   wish.weights_may_stay = device.is_host;
   wish.memory_bytes = device.memory_bytes;
   if (!device.is_host) {
-    const uint64_t kept = room.plan.step_bytes + spare_bytes(device.memory_bytes);
+    const uint64_t kept = room.plan.step_bytes + room.plan.scratch_bytes + room.plan.reserved_bytes;
     wish.memory_bytes -= std::min(kept, wish.memory_bytes);
   }
   // Exact: a budget of so many blocks is as many in every room.
@@ -192,24 +240,13 @@ Result<MemoryPlan> Planner::plan_memory_of(const Room& room) const {
   return std::move(plan).error().within(device.name);
 }
 
-uint64_t Planner::step_bytes(const Placement& placement, int room, const StepShape& shape) const {
-  uint64_t bytes = StepInputs::bytes(shape).value_or(0) +
-                   ActivationMemory::bytes(config_, has_orders_, placement, room,
-                                           {.max_tokens = shape.max_tokens,
-                                            .max_seqs = shape.max_seqs,
-                                            .max_logits = shape.max_logits});
-  if (placement.output() == room) {
-    bytes += uint64_t(shape.max_logits) * uint64_t(config_.n_vocab) * sizeof(float);
-  }
-  return bytes;
-}
-
 Result<ModelPlan> Planner::plan_layers(size_t device_layers) const {
   const Placement placement = parts_.with_device_layers(device_layers);
   ModelPlan plan;
   plan.placement = Placement(config_.layers.size());
   plan.device = devices_.front().name;
   plan.device_layers = device_layers;
+  plan.has_draft = options_.beside.weight_bytes > 0;
   plan.unused_rules = parts_.unused_rules();
   std::vector<Room> rooms;
   bool has_pages = false;
@@ -240,7 +277,7 @@ void Planner::finish(ModelPlan& plan, std::vector<Room>& rooms, const Placement&
   plan.n_pages = std::min(plan.n_pages, plan.n_blocks);
   for (Room& room : rooms) {
     room.plan.kv_bytes = kv_bytes_of(room.needs, plan.n_blocks, plan.n_pages).value_or(0);
-    room.plan.step_bytes = step_bytes(placement, room.number, plan.shape);
+    count_step(room, placement, plan.shape, plan.rooms.empty());
     for (size_t i = 0; i < placement.n_parts(); ++i) {
       const PartId part = placement.part(i);
       if (placement.room(part) == room.number) plan.placement.put(part, int(plan.rooms.size()));
@@ -260,7 +297,7 @@ Result<std::vector<DeviceOffer>> offers_of(const Registry& registry, std::string
     const bool is_host = found.entry->kind == "cpu";
     // A processor's memory is counted by the machine, as the container limits it.
     return DeviceOffer{found.info.name, is_host ? available_memory() : found.info.memory_bytes,
-                       is_host};
+                       is_host, found.entry->scratch_bytes};
   };
   std::vector<DeviceOffer> offers{offer_of(LM_TRY(registry.find(device)))};
   if (offers.front().is_host) return offers;
@@ -283,6 +320,15 @@ Result<MemoryNeeds> memory_needs(const gguf::File& file, const ModelConfig& conf
                                  const InstanceOptions& options) {
   MemoryNeeds needs = LM_TRY(needs_of(config, kv_layout(config, options)));
   for (const gguf::TensorInfo& tensor : file.tensors()) needs.weight_bytes += tensor.bytes.size();
+  if (file.tensor("output.weight") == nullptr && file.tensor("token_embd.weight") != nullptr) {
+    needs.tied_bytes = file.tensor("token_embd.weight")->bytes.size();
+  }
+  const Placement alone(config.layers.size());
+  const StepShape shape =
+      shape_of(options, options.n_ctx > 0 ? options.n_ctx : config.n_ctx_train, needs.window > 0);
+  // As where the host can't read it, which is more.
+  needs.step_bytes = step_bytes(config, has_orders(file), alone, 0, shape, false);
+  needs.limits = ActivationMemory::limits(config, alone, 0, size_of(shape));
   return needs;
 }
 

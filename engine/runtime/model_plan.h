@@ -19,13 +19,16 @@
 
 namespace lm {
 
+// The first room has what a draft model takes too.
 struct RoomPlan {
   std::string device;
   uint64_t memory_bytes = 0;  // available before anything is loaded
   uint64_t weight_bytes = 0;
-  uint64_t kv_bytes = 0;      // in the first room with that of a draft model beside it
-  uint64_t step_bytes = 0;    // inputs, activations and logits of the largest step
-  bool weights_stay = false;  // in the file: they don't fit
+  uint64_t kv_bytes = 0;
+  uint64_t step_bytes = 0;      // inputs, activations and logits of the largest step
+  uint64_t scratch_bytes = 0;   // of a device: what its kernels take for themselves
+  uint64_t reserved_bytes = 0;  // of a device: for what nobody can count
+  bool weights_stay = false;    // in the file: they don't fit
 };
 
 struct ModelPlan {
@@ -33,6 +36,7 @@ struct ModelPlan {
   std::vector<RoomPlan> rooms;  // that have work
   Placement placement;
   size_t device_layers = 0;  // that the device was given, before the rules; see InstanceOptions
+  bool has_draft = false;    // a draft model was counted
   KvLayout kv;
   int n_ctx = 0, n_blocks = 0, n_pages = 0;  // see MemoryPlan; the same in every room
   int window = 0;                            // tokens that the widest sees; 0: there are none

@@ -9,6 +9,7 @@
 #include <string_view>
 #include <vector>
 
+#include "backends/backend.h"
 #include "engine/core/result.h"
 #include "engine/model/placement.h"
 #include "engine/runtime/instance_options.h"
@@ -21,6 +22,7 @@ struct DeviceOffer {
   std::string name;  // "cuda:0"
   uint64_t memory_bytes = 0;
   bool is_host = false;
+  uint64_t (*scratch_bytes)(const StepLimits& limits) = nullptr;  // see BackendEntry
 };
 
 class PlacementPlan {

@@ -9,6 +9,19 @@
 #include "engine/core/text.h"
 
 namespace lm {
+namespace {
+
+// i32 columns of a row of candidates: ids, values, and two totals.
+int64_t candidate_columns(int n_vocab) {
+  return 2 * int64_t(std::min(kMostCandidates, n_vocab)) + 2;
+}
+
+}  // namespace
+
+uint64_t StepLogits::bytes(int max_logits, int n_vocab, bool is_host) {
+  const int64_t columns = n_vocab + (is_host ? 0 : candidate_columns(n_vocab));
+  return uint64_t(max_logits) * uint64_t(columns) * sizeof(float);
+}
 
 Result<std::unique_ptr<StepLogits>> StepLogits::allocate(Backend& backend, int max_logits,
                                                          int n_vocab) {
@@ -29,7 +42,7 @@ Result<std::unique_ptr<StepLogits>> StepLogits::allocate(Backend& backend, int m
 
   made->host_ = std::make_unique_for_overwrite<float[]>(size_t(*count));
   made->k_ = std::min(kMostCandidates, n_vocab);
-  const int64_t cols = 2 * int64_t(made->k_) + 2;
+  const int64_t cols = candidate_columns(n_vocab);
   made->downloaded_.resize(size_t(max_logits * cols * 4));
   made->ids_.resize(size_t(max_logits) * size_t(made->k_));
   made->numbers_.resize(size_t(max_logits) * size_t(made->k_ + 2));

@@ -2,6 +2,7 @@
 // they are where the host can read them, else the largest of each row, and a whole row when it is
 // asked for.
 #pragma once
+#include <cstdint>
 #include <memory>
 #include <span>
 #include <vector>
@@ -16,6 +17,8 @@ class StepLogits final : public LogitSource {
  public:
   static Result<std::unique_ptr<StepLogits>> allocate(Backend& backend, int max_logits,
                                                       int n_vocab);
+  // What that takes of a backend's memory, which the host can read or not.
+  static uint64_t bytes(int max_logits, int n_vocab, bool is_host);
 
   // f32 [n, n_vocab]: where the step puts n rows; an empty tensor for 0.
   Tensor rows(int64_t n) const;

@@ -68,5 +68,24 @@ TEST_CASE("placement: inspect and -v show the bytes on each device") {
   CHECK(ask({"-v"}).err.find("llm: cpu: the embedding, layers 0-") != std::string::npos);
 }
 
+TEST_CASE("placement: inspect counts a draft model where it would be") {
+  const std::vector<std::string> args = {"inspect", tiny_model_path(), "--device", "cpu", "--ctx",
+                                         "64",      "--json"};
+  std::vector<std::string> with = args;
+  with.insert(with.end(), {"--draft", tiny_model_path()});
+  const Json alone = require_ok(parse_json(run_llm(args).out))["placement"][0];
+  const Json both = require_ok(parse_json(run_llm(with).out))["placement"][0];
+  for (const char* bytes : {"weight_bytes", "kv_bytes"}) {
+    CHECK(both[bytes].get<uint64_t>() == 2 * alone[bytes].get<uint64_t>());
+  }
+  CHECK(both["step_bytes"].get<uint64_t>() > alone["step_bytes"].get<uint64_t>());
+  with.pop_back();
+  with.emplace_back("/no/such/model.gguf");
+  CHECK(run_llm(with).status == 3);
+  const Finished text =
+      run_llm({"inspect", tiny_model_path(), "--device", "cpu", "--draft", tiny_model_path()});
+  CHECK(text.out.find(", the draft model; weights ") != std::string::npos);
+}
+
 }  // namespace
 }  // namespace lm::test

@@ -10,6 +10,11 @@ using test::ModelFile;
 
 constexpr uint64_t kMiB = 1 << 20;
 
+// Of a device that has kernels with such a hunger.
+uint64_t scratch_bytes(const StepLimits& limits) {
+  return uint64_t(limits.max_tokens) * uint64_t(limits.max_linear_in + limits.max_linear_out);
+}
+
 struct Fixture {
   test::TinyModel tiny;
   std::vector<std::byte> bytes;
@@ -28,7 +33,8 @@ struct Fixture {
   }
 
   Result<ModelPlan> plan() const {
-    const DeviceOffer devices[] = {{"gpu:0", device_memory, false}, {"cpu", 1024 * kMiB, true}};
+    const DeviceOffer devices[] = {{"gpu:0", device_memory, false, scratch_bytes},
+                                   {"cpu", 1024 * kMiB, true}};
     return plan_model(file, config, devices, options);
   }
   uint64_t tensor_bytes(std::string_view part) const {
@@ -55,6 +61,8 @@ TEST_CASE("a model that fits is the device's alone") {
   CHECK(plan.rooms[0].weight_bytes == f.tensor_bytes(""));
   CHECK(plan.rooms[0].kv_bytes == 512 * 4 * 2 * 2 * 6 * 2);  // tokens, layers, K and V, heads, f16
   CHECK(plan.rooms[0].step_bytes > 0);
+  CHECK(plan.rooms[0].scratch_bytes == 16 * (28 + uint64_t(f.config.n_vocab)));
+  CHECK(plan.rooms[0].reserved_bytes == 1024 * kMiB / 32);
   CHECK(plan.device_layers == 5);
   CHECK(plan.placement == Placement(4));
   CHECK_FALSE(plan.weights_stay());
@@ -80,16 +88,16 @@ TEST_CASE("a device with too little memory gets as many layers as it has room fo
   f.options.device_layers = 2;
   const ModelPlan two = test::require_ok(f.plan());
   const auto sum = [](const RoomPlan& room) {
-    return room.weight_bytes + room.kv_bytes + room.step_bytes;
+    return room.weight_bytes + room.kv_bytes + room.step_bytes + room.scratch_bytes;
   };
   const uint64_t layer = two.rooms[0].weight_bytes - one.rooms[0].weight_bytes +
                          two.rooms[0].kv_bytes - one.rooms[0].kv_bytes;
   f.options.device_layers = kLayersThatFit;
   size_t last = 0;
   for (const int n : {0, 1, 2, 4, 5}) {
-    // One sixteenth stays free; and half of a layer more, to be sure.
+    // 1/32 stays free; and half of a layer more, to be sure.
     f.device_memory =
-        (n == 0 ? layer / 2 : sum(one.rooms[0]) + uint64_t(n) * layer - layer / 2) * 16 / 15;
+        (n == 0 ? layer / 2 : sum(one.rooms[0]) + uint64_t(n) * layer - layer / 2) * 32 / 31;
     const ModelPlan plan = test::require_ok(f.plan());
     CAPTURE(n);
     CHECK(plan.device_layers == size_t(n));
@@ -162,6 +170,26 @@ TEST_CASE("a tied output is a matrix of its own on a device, and may be elsewher
   CHECK(plan.rooms[0].weight_bytes == f.tensor_bytes(""));
   f.options.place = {{"^output", "cpu"}};
   CHECK(test::require_ok(f.plan()).placement.text(1) == "the output");
+}
+
+TEST_CASE("a draft model is counted in the first room, with its own step") {
+  Fixture f(layers("llama", 4));
+  const ModelPlan alone = test::require_ok(f.plan());
+  CHECK_FALSE(alone.has_draft);
+  const Fixture draft(test::tiny_model("llama"));
+  f.options.beside = test::require_ok(memory_needs(draft.file, draft.config, f.options));
+  const ModelPlan both = test::require_ok(f.plan());
+  CHECK(both.has_draft);
+  const RoomPlan of_draft = test::require_ok(draft.plan()).rooms[0];
+  const auto more = [&](uint64_t RoomPlan::*bytes) {
+    return both.rooms[0].*bytes - alone.rooms[0].*bytes;
+  };
+  CHECK(more(&RoomPlan::weight_bytes) == of_draft.weight_bytes);
+  CHECK(more(&RoomPlan::kv_bytes) == of_draft.kv_bytes);
+  CHECK(more(&RoomPlan::step_bytes) == of_draft.step_bytes);
+  CHECK(more(&RoomPlan::scratch_bytes) == of_draft.scratch_bytes);
+  f.options.device_layers = 0;
+  CHECK(test::require_ok(f.plan()).rooms[0].scratch_bytes == 0);
 }
 
 }  // namespace
