@@ -67,7 +67,6 @@ class CudaBackend final : public Backend {
   void upload(Tensor dst, std::span<const std::byte> bytes) override {
     LM_CHECK(dst.layout == 0 && dst.offset + bytes.size() <= dst.buffer->bytes());
     if (bytes.empty()) return;
-    context().note(cudaSetDevice(facts_.index));
     // The runtime has taken the bytes of pageable memory when this returns.
     context().note(
         cudaMemcpyAsync(dst.data(), bytes.data(), bytes.size(), cudaMemcpyHostToDevice, stream_));
@@ -75,7 +74,6 @@ class CudaBackend final : public Backend {
   void download(std::span<std::byte> dst, Tensor src) override {
     LM_CHECK(src.layout == 0 && src.offset + dst.size() <= src.buffer->bytes());
     if (dst.empty()) return;
-    context().note(cudaSetDevice(facts_.index));
     context().note(
         cudaMemcpyAsync(dst.data(), src.data(), dst.size(), cudaMemcpyDeviceToHost, stream_));
     context().note(cudaStreamSynchronize(stream_));
@@ -126,15 +124,20 @@ class CudaBackend final : public Backend {
   }
 
   void run(StepKey key, Body body, void* self) override {
-    context().note(cudaSetDevice(facts_.index));
+    context();  // a recording is replayed without any operation
     recorded_.run(key, body, self);
   }
 
  private:
-  // The runtime's current device is the calling thread's: a step may run on another thread than
-  // the one that loaded the model.
+  // The runtime's current device is the calling thread's, which may be another than the one that
+  // loaded the model, and have used another device since.
   Status use_device() { return check(cudaSetDevice(facts_.index), "choosing the device"); }
-  Context context() { return {stream_, facts_, scratch_, &first_error_}; }
+  // For any work of this backend: chooses its device too.
+  Context context() {
+    const Context made{stream_, facts_, scratch_, &first_error_};
+    made.note(cudaSetDevice(facts_.index));
+    return made;
+  }
 
   DeviceFacts facts_;
   cudaStream_t stream_;

@@ -42,13 +42,16 @@ const Generation& generation() {
 constexpr int kBlockThreads = 1024;
 constexpr unsigned kMostBlocksYZ = 65535;
 
-std::map<const void*, size_t>& allowed_shared() {
-  static std::map<const void*, size_t> bytes_of_function;
+// On a device.
+using Function = std::pair<int, const void*>;
+std::map<Function, size_t>& allowed_shared() {
+  static std::map<Function, size_t> bytes_of_function;
   return bytes_of_function;
 }
 
+// On the calling thread's device.
 size_t allowed_shared(const void* function) {
-  const auto found = allowed_shared().find(function);
+  const auto found = allowed_shared().find({current_device(), function});
   return found == allowed_shared().end() ? kSharedBytes : found->second;
 }
 
@@ -83,6 +86,10 @@ cudaError_t validate(const cudaLaunchConfig_t& config, const void* function) {
   if (threads < 1 || threads > kBlockThreads || b.z > 64 || !grid_fits) {
     return cudaErrorInvalidConfiguration;
   }
+  // Unlike a copy (CUDA C++ Programming Guide, "Stream and Event Behavior").
+  if (!exists(config.stream) || device_of(config.stream) != current_device()) {
+    return cudaErrorInvalidResourceHandle;
+  }
   return config.dynamicSmemBytes <= allowed_shared(function) ? cudaSuccess : cudaErrorInvalidValue;
 }
 
@@ -93,8 +100,14 @@ DeviceState& device() {
   return state;
 }
 
+int& current_device() {
+  static thread_local int index = 0;
+  return index;
+}
+
 void set_device(const DeviceSettings& settings) {
   device().settings = settings;
+  current_device() = 0;
 }
 const DeviceSettings& device_settings() {
   return device().settings;
@@ -118,7 +131,7 @@ cudaError_t set_function_attribute(const void* function, cudaFuncAttribute attri
   return api_call([&] {
     if (attribute != cudaFuncAttributeMaxDynamicSharedMemorySize) return cudaSuccess;
     if (value < 0 || size_t(value) > generation().most_shared_bytes) return cudaErrorInvalidValue;
-    allowed_shared()[function] = size_t(value);
+    allowed_shared()[{current_device(), function}] = size_t(value);
     return cudaSuccess;
   });
 }
@@ -167,14 +180,16 @@ cudaError_t cudaGetDeviceCount(int* count) {
 
 cudaError_t cudaGetDevice(int* index) {
   return api_call([&] {
-    *index = 0;
+    *index = simt::current_device();
     return cudaSuccess;
   });
 }
 
 cudaError_t cudaSetDevice(int index) {
   return api_call([&] {
-    return index >= 0 && index < device().settings.n_devices ? cudaSuccess : cudaErrorInvalidDevice;
+    if (index < 0 || index >= device().settings.n_devices) return cudaErrorInvalidDevice;
+    simt::current_device() = index;
+    return cudaSuccess;
   });
 }
 

@@ -16,25 +16,28 @@ enum class Room : uint8_t { device, pinned, registered };
 struct Allocation {
   size_t bytes;
   Room room;
+  int device;  // that was the thread's when it was made
 };
+
+// Whose memory the host can reach: what runs on a device reaches that one's, a copy every one's.
+inline constexpr int kNoDevice = -2, kEveryDevice = -1;
 
 class Memory {
  public:
   // nullptr: there is no more.
-  void* allocate(size_t bytes, Room room, size_t limit);
+  void* allocate(size_t bytes, Room room, int device, size_t limit);
   bool add_registered(void* memory, size_t bytes);
   bool remove(void* memory, Room room);  // false: it is none of these
   // What [p, p + bytes) lies in; nullptr: pageable memory of the host, or not wholly inside.
   const Allocation* holder(const void* p, size_t bytes) const;
   bool touches(const void* p, size_t bytes) const;  // part of it lies in an allocation
   // With AddressSanitizer, device memory is out of the host's reach except while work is done.
-  void set_reach(bool within);
-  size_t device_bytes() const { return device_bytes_; }
+  void set_reach(int device);
+  size_t device_bytes(int device) const;
   size_t n_live() const { return allocations_.size(); }
 
  private:
   std::map<const unsigned char*, Allocation> allocations_;
-  size_t device_bytes_ = 0;
 };
 
 struct DeviceState {
@@ -47,21 +50,26 @@ struct DeviceState {
   cudaError_t last_error = cudaSuccess;
   cudaError_t kernel_error = cudaSuccess;  // of work done since somebody was told
   Memory memory;
-  int n_doing_work = 0;
+  int reach = kNoDevice;
 };
 DeviceState& device();
+// The calling thread's: see cudaSetDevice.
+int& current_device();
 
-// While it lives, device memory is within reach.
+// While it lives, a device's memory is within reach.
 class DoingWork {
  public:
-  DoingWork() {
-    if (device().n_doing_work++ == 0) device().memory.set_reach(true);
-  }
-  ~DoingWork() {
-    if (--device().n_doing_work == 0) device().memory.set_reach(false);
-  }
+  explicit DoingWork(int of_device) : before_(device().reach) { reach(of_device); }
+  ~DoingWork() { reach(before_); }
   DoingWork(const DoingWork&) = delete;
   DoingWork& operator=(const DoingWork&) = delete;
+
+ private:
+  static void reach(int of_device) {
+    if (device().reach != of_device) device().memory.set_reach(of_device);
+    device().reach = of_device;
+  }
+  int before_;
 };
 
 // Every function of the API: refuses when there is no device, remembers errors.

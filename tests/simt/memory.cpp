@@ -22,24 +22,29 @@ const unsigned char* bytes_at(const void* p) {
 
 }  // namespace
 
-void* Memory::allocate(size_t bytes, Room room, size_t limit) {
-  if (room == Room::device && bytes > limit - device_bytes_) return nullptr;
+void* Memory::allocate(size_t bytes, Room room, int device, size_t limit) {
+  if (room == Room::device && bytes > limit - device_bytes(device)) return nullptr;
   void* memory = nullptr;
   if (posix_memalign(&memory, kAlignment, bytes + kCanaryBytes) != 0) return nullptr;
   std::memset(memory, kPoison, bytes + kCanaryBytes);
-  allocations_[bytes_at(memory)] = {bytes, room};
-  if (room == Room::device) {
-    device_bytes_ += bytes;
-    __asan_poison_memory_region(memory, bytes);
-  }
+  allocations_[bytes_at(memory)] = {bytes, room, device};
+  if (room == Room::device) __asan_poison_memory_region(memory, bytes);
   return memory;
 }
 
-void Memory::set_reach(bool within) {
+size_t Memory::device_bytes(int device) const {
+  size_t total = 0;
+  for (const auto& [begin, allocation] : allocations_) {
+    if (allocation.room == Room::device && allocation.device == device) total += allocation.bytes;
+  }
+  return total;
+}
+
+void Memory::set_reach(int device) {
   if (!SIMT_ASAN) return;
   for (const auto& [begin, allocation] : allocations_) {
     if (allocation.room != Room::device) continue;
-    if (within) {
+    if (device == kEveryDevice || device == allocation.device) {
       __asan_unpoison_memory_region(begin, allocation.bytes);
     } else {
       __asan_poison_memory_region(begin, allocation.bytes);
@@ -49,7 +54,7 @@ void Memory::set_reach(bool within) {
 
 bool Memory::add_registered(void* memory, size_t bytes) {
   if (touches(memory, bytes)) return false;
-  allocations_[bytes_at(memory)] = {bytes, Room::registered};
+  allocations_[bytes_at(memory)] = {bytes, Room::registered, current_device()};
   return true;
 }
 
@@ -59,7 +64,6 @@ bool Memory::remove(void* memory, Room room) {
   const size_t bytes = found->second.bytes;
   allocations_.erase(found);
   if (room == Room::registered) return true;
-  if (room == Room::device) device_bytes_ -= bytes;
   __asan_unpoison_memory_region(memory, bytes);
   const unsigned char* const end = bytes_at(memory) + bytes;
   if (!std::all_of(end, end + kCanaryBytes, [](auto b) { return b == kPoison; })) {
@@ -93,7 +97,7 @@ cudaError_t allocate(void** memory, size_t bytes, Room room) {
     *memory = nullptr;
     if (bytes == 0) return cudaSuccess;
     const bool fails = d.allocations_until_failure > 0 && --d.allocations_until_failure == 0;
-    if (!fails) *memory = d.memory.allocate(bytes, room, d.settings.memory_bytes);
+    if (!fails) *memory = d.memory.allocate(bytes, room, current_device(), d.settings.memory_bytes);
     return *memory != nullptr ? cudaSuccess : cudaErrorMemoryAllocation;
   });
 }
@@ -169,7 +173,7 @@ cudaError_t cudaHostUnregister(void* memory) {
 cudaError_t cudaMemGetInfo(size_t* free, size_t* total) {
   return api_call([&] {
     *total = device().settings.memory_bytes;
-    *free = *total - device().memory.device_bytes();
+    *free = *total - device().memory.device_bytes(simt::current_device());
     return cudaSuccess;
   });
 }
@@ -227,7 +231,12 @@ cudaError_t cudaMemcpy2DAsync(void* to, size_t to_pitch, const void* from, size_
 cudaError_t cudaMemsetAsync(void* memory, int value, size_t bytes, cudaStream_t stream) {
   return api_call([&] {
     if (bytes == 0) return cudaSuccess;
-    if (device().memory.holder(memory, bytes) == nullptr) return cudaErrorInvalidValue;
+    const simt::Allocation* const holder = device().memory.holder(memory, bytes);
+    if (holder == nullptr) return cudaErrorInvalidValue;
+    // Devices don't reach each other's memory: nobody has allowed it (cudaDeviceEnablePeerAccess).
+    if (holder->room == Room::device && holder->device != simt::device_of(stream)) {
+      return cudaErrorInvalidValue;
+    }
     return simt::enqueue(stream, [=] {
       std::memset(memory, value, bytes);
       return cudaSuccess;

@@ -2,8 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
-
-#include "tests/simt/device.h"
+#include <map>
 
 namespace {
 using Clock = std::chrono::steady_clock;
@@ -18,6 +17,7 @@ struct CUgraphExec_st {
 };
 
 struct CUstream_st {
+  int device = 0;
   bool waits_for_default = true;
   std::deque<simt::Work> queue;
   std::unique_ptr<simt::Grid> unfinished;  // the latest kernel
@@ -26,6 +26,7 @@ struct CUstream_st {
 };
 
 struct CUevent_st {
+  int device = 0;
   CUstream_st* stream = nullptr;
   uint64_t n_recorded = 0, n_done = 0;
   Clock::time_point when;
@@ -35,7 +36,7 @@ namespace simt {
 namespace {
 
 struct Streams {
-  CUstream_st legacy;
+  std::map<int, CUstream_st> legacy;  // of each device
   std::vector<std::unique_ptr<CUstream_st>> others;
 };
 Streams& streams() {
@@ -43,14 +44,14 @@ Streams& streams() {
   return all;
 }
 
-CUstream_st& stream_of(cudaStream_t stream) {
-  return stream != nullptr ? *stream : streams().legacy;
+CUstream_st& legacy_of(int of_device) {
+  CUstream_st& legacy = streams().legacy[of_device];
+  legacy.device = of_device;
+  return legacy;
 }
 
-bool exists(cudaStream_t stream) {
-  const auto& all = streams().others;
-  return stream == nullptr ||
-         std::any_of(all.begin(), all.end(), [&](const auto& s) { return s.get() == stream; });
+CUstream_st& stream_of(cudaStream_t stream) {
+  return stream != nullptr ? *stream : legacy_of(current_device());
 }
 
 void note_result(bool good) {
@@ -58,19 +59,22 @@ void note_result(bool good) {
 }
 
 void finish_kernel(CUstream_st& stream) {
-  const DoingWork doing;
+  const DoingWork doing(stream.device);
   if (const std::unique_ptr<Grid> grid = std::move(stream.unfinished)) note_result(grid->finish());
 }
 
 void execute(CUstream_st& stream, const Work& work) {
-  const DoingWork doing;
   if (const Kernel* const kernel = std::get_if<Kernel>(&work)) {
     auto grid = std::make_unique<Grid>(*kernel);
-    if (kernel->overlaps && stream.unfinished != nullptr) grid->run_prologue();
+    if (kernel->overlaps && stream.unfinished != nullptr) {
+      const DoingWork doing(stream.device);
+      grid->run_prologue();
+    }
     finish_kernel(stream);
     stream.unfinished = std::move(grid);
   } else {
     finish_kernel(stream);
+    const DoingWork doing(kEveryDevice);
     const cudaError_t error = std::get<1>(work)();
     if (error != cudaSuccess) device().kernel_error = error;
   }
@@ -87,14 +91,16 @@ void finish(CUstream_st& stream) {
   finish_kernel(stream);
 }
 
-// The default stream and those that are not "non-blocking" wait for each other.
+// A device's default stream and those of it that are not "non-blocking" wait for each other.
 void finish_those_before(CUstream_st& stream) {
-  if (&stream != &streams().legacy) {
-    if (stream.waits_for_default) finish(streams().legacy);
+  CUstream_st& legacy = legacy_of(stream.device);
+  if (&stream != &legacy) {
+    if (stream.waits_for_default) finish(legacy);
     return;
   }
   for (const auto& other : streams().others) {
-    if (other->waits_for_default && other->recording == nullptr) finish(*other);
+    const bool waits = other->device == stream.device && other->waits_for_default;
+    if (waits && other->recording == nullptr) finish(*other);
   }
 }
 
@@ -107,6 +113,12 @@ void finish_event(CUevent_st& event, uint64_t recording) {
 }
 
 }  // namespace
+
+bool exists(cudaStream_t stream) {
+  const auto& all = streams().others;
+  return stream == nullptr ||
+         std::any_of(all.begin(), all.end(), [&](const auto& s) { return s.get() == stream; });
+}
 
 cudaError_t enqueue(cudaStream_t handle, Work work) {
   if (!exists(handle)) return cudaErrorInvalidResourceHandle;
@@ -127,6 +139,9 @@ cudaError_t enqueue(cudaStream_t handle, Work work) {
 bool is_capturing(cudaStream_t stream) {
   return stream_of(stream).recording != nullptr;
 }
+int device_of(cudaStream_t stream) {
+  return stream_of(stream).device;
+}
 
 cudaError_t refuse_in_capture() {
   cudaError_t error = cudaSuccess;
@@ -146,9 +161,12 @@ cudaError_t finish_stream(cudaStream_t handle) {
   return take_kernel_error();
 }
 
-cudaError_t finish_all_streams() {
-  finish(streams().legacy);
-  for (const auto& stream : streams().others) finish(*stream);
+cudaError_t finish_all_streams(int of_device) {
+  const auto finish_if = [&](CUstream_st& stream) {
+    if (of_device == kEveryDevice || of_device == stream.device) finish(stream);
+  };
+  for (auto& [index, legacy] : streams().legacy) finish_if(legacy);
+  for (const auto& stream : streams().others) finish_if(*stream);
   return take_kernel_error();
 }
 
@@ -159,6 +177,7 @@ using simt::api_call;
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned flags) {
   return api_call([&] {
     auto made = std::make_unique<CUstream_st>();
+    made->device = simt::current_device();
     made->waits_for_default = (flags & cudaStreamNonBlocking) == 0;
     *stream = made.get();
     simt::streams().others.push_back(std::move(made));
@@ -189,7 +208,7 @@ cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
 cudaError_t cudaDeviceSynchronize() {
   return api_call([] {
     if (const cudaError_t error = simt::refuse_in_capture()) return error;
-    return simt::finish_all_streams();
+    return simt::finish_all_streams(simt::current_device());
   });
 }
 
@@ -217,6 +236,7 @@ cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned) {
   return api_call([&] {
     *event = new CUevent_st;
+    (*event)->device = simt::current_device();
     return cudaSuccess;
   });
 }
@@ -234,6 +254,9 @@ cudaError_t cudaEventDestroy(cudaEvent_t event) {
 
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
   return api_call([&] {
+    if (!simt::exists(stream) || event->device != simt::device_of(stream)) {
+      return cudaErrorInvalidResourceHandle;
+    }
     event->stream = &simt::stream_of(stream);
     if (!simt::is_capturing(stream)) ++event->n_recorded;
     return simt::enqueue(stream, [event, recording = event->n_recorded] {
@@ -262,7 +285,8 @@ cudaError_t cudaEventSynchronize(cudaEvent_t event) {
 
 cudaError_t cudaEventElapsedTime(float* ms, cudaEvent_t begin, cudaEvent_t end) {
   return api_call([&] {
-    if (begin->n_recorded == 0 || end->n_recorded == 0) return cudaErrorInvalidResourceHandle;
+    const bool recorded = begin->n_recorded > 0 && end->n_recorded > 0;
+    if (!recorded || begin->device != end->device) return cudaErrorInvalidResourceHandle;
     if (begin->n_done < begin->n_recorded || end->n_done < end->n_recorded) {
       return cudaErrorNotReady;
     }

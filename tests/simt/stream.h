@@ -8,7 +8,7 @@
 #include <variant>
 #include <vector>
 
-#include "tests/simt/runtime.h"
+#include "tests/simt/device.h"
 
 namespace simt {
 
@@ -16,8 +16,10 @@ using Work = std::variant<Kernel, std::function<cudaError_t()>>;
 
 cudaError_t enqueue(cudaStream_t stream, Work work);
 bool is_capturing(cudaStream_t stream);
+bool exists(cudaStream_t stream);
+int device_of(cudaStream_t stream);
 cudaError_t finish_stream(cudaStream_t stream);  // nullptr: the legacy default stream
-cudaError_t finish_all_streams();
+cudaError_t finish_all_streams(int of_device = kEveryDevice);
 
 // What must not be called while a stream records (it waits for the device) spoils the recording.
 cudaError_t refuse_in_capture();
