@@ -75,12 +75,22 @@ std::string preview(const BenchPlan& plan, const BenchDevice& device) {
   return text + "\n";
 }
 
+// Of a model that several devices compute.
+std::string divided_text(const BenchReport& report, const BenchDevice& device) {
+  if (report.rooms.size() < 2) return "";
+  std::string text;
+  for (const BenchRoom& room : report.rooms) {
+    text += concat(text.empty() ? "computed by " : "; ", printable(room.device), ": ", room.parts);
+  }
+  return concat(text, "\nthe limits are those of ", device.name, " alone\n");
+}
+
 Json preview_json(const BenchPlan& plan, const BenchDevice& device) {
   Json object = bench_json(plan, device, {});
   object["weight_bytes_per_token"] = plan.cost.bytes_per_token();
   object["weight_bytes"] = plan.cost.file_bytes();
   object["kv_bytes"] = plan.kv_bytes;
-  for (const char* key : {"results", "load_seconds", "peak_rss_bytes"}) object.erase(key);
+  for (const char* key : {"results", "load_seconds", "peak_rss_bytes", "rooms"}) object.erase(key);
   for (const BenchTest& test : plan.tests) {
     object["at_best"][test.name()] = plan.best(test, device.limits);
   }
@@ -165,8 +175,8 @@ void BenchCommand::declare(Options& options) {
                "only what the model needs and could reach, without loading it");
   options.flag("--json", json_,
                "one object: model, type, weight_bytes_per_token, threads, device, isa, limits, "
-               "results, load_seconds, peak_rss_bytes; of --turns, --users and --speculation "
-               "what these measure instead");
+               "results, load_seconds, peak_rss_bytes, rooms (what each device computes); of "
+               "--turns, --users and --speculation what these measure instead");
   model_.declare(options, ModelOptions::Cache::per_call);
   options.group("Random weights instead of a model");
   options.text("--shape", "NAME", shape_, concat("the shape of a known model:", shapes));
@@ -199,10 +209,9 @@ Status BenchCommand::resolve() {
 
 // Options that another one makes useless.
 Status BenchCommand::check_mode() const {
-  const std::pair<std::string_view, bool> modes[] = {{"--turns", turns_ > 0},
-                                                     {"--users", users_ > 0},
-                                                     {"--speculation", speculation_},
-                                                     {"--dry-run", dry_run_}};
+  const bool turns = turns_ > 0, users = users_ > 0, drafts = speculation_;
+  const std::pair<std::string_view, bool> modes[] = {
+      {"--turns", turns}, {"--users", users}, {"--speculation", drafts}, {"--dry-run", dry_run_}};
   std::string_view chosen;
   for (const auto& [name, given] : modes) {
     if (!given) continue;
@@ -211,17 +220,25 @@ Status BenchCommand::check_mode() const {
     }
     chosen = name;
   }
-  if (users_ == 0) return ok();
+  if (!turns && !users && !drafts) return ok();
   const BenchOptions usual;
   const std::pair<std::string_view, bool> useless[] = {
       {"-d", wanted_.depths != usual.depths},
       {"-b", wanted_.sequences != usual.sequences},
+      {"-p", !users && wanted_.prompts != usual.prompts},
+      {"-n", turns && wanted_.generations != usual.generations},
+      {"-r", turns && wanted_.repetitions != usual.repetitions},
       {"second number of -p", wanted_.prompts.size() > 1},
       {"second number of -n", wanted_.generations.size() > 1}};
   for (const auto& [name, given] : useless) {
-    if (given) return Error{ErrorCode::bad_request, concat("expected no ", name, " with --users")};
+    if (given) return Error{ErrorCode::bad_request, concat("expected no ", name, " with ", chosen)};
   }
-  if (wanted_.prompts.front() > 0 || wanted_.generations.front() > 0) return ok();
+  const bool answers = wanted_.generations.front() > 0;
+  if (drafts && !answers) {
+    return Error{ErrorCode::bad_request,
+                 "expected a generation test with --speculation, found -n 0"};
+  }
+  if (!users || answers || wanted_.prompts.front() > 0) return ok();
   return Error{ErrorCode::bad_request, "expected a prompt or a generation test, found neither"};
 }
 
@@ -251,8 +268,9 @@ Result<ExitStatus> BenchCommand::run(const Context& context) {
       }));
   if (report.weights_in_file) warn_weights_in_file();
   context.out.write(json_ ? dump_json(bench_json(plan, device, report)) + "\n"
-                          : concat("\nloaded in ", fixed(report.load_seconds, 2),
-                                   " s, peak memory ", human_bytes(report.peak_rss), "\n"));
+                          : concat("\n", divided_text(report, device), "loaded in ",
+                                   fixed(report.load_seconds, 2), " s, peak memory ",
+                                   human_bytes(report.peak_rss), "\n"));
   return ExitStatus::ok;
 }
 

@@ -203,6 +203,10 @@ Result<BenchReport> run_bench(const Registry& registry, const BenchOptions& opti
   report.weight_bytes_per_token = instance->weight_bytes();
   report.weights_in_file = instance->weights_in_file();
   report.limits = device.limits;
+  const ModelPlan& placed = instance->plan();
+  for (size_t i = 0; i < placed.rooms.size(); ++i) {
+    report.rooms.push_back({placed.rooms[i].device, placed.placement.text(int(i))});
+  }
 
   DeviceLimits before = device.limits;
   for (const BenchTest& test : plan.tests) {
@@ -240,6 +244,10 @@ Json bench_json(const BenchPlan& plan, const BenchDevice& device, const BenchRep
                        {"at_best", known(result.best)},
                        {"fraction_of_limit", known(result.fraction)}});
   }
+  Json rooms = Json::array();
+  for (const BenchRoom& room : report.rooms) {
+    rooms.push_back({{"device", room.device}, {"parts", room.parts}});
+  }
   return {{"model", plan.model},
           {"type", plan.type},
           {"weight_bytes_per_token", report.weight_bytes_per_token},
@@ -249,7 +257,8 @@ Json bench_json(const BenchPlan& plan, const BenchDevice& device, const BenchRep
           {"limits", limits_json(limits)},
           {"results", results},
           {"load_seconds", report.load_seconds},
-          {"peak_rss_bytes", report.peak_rss}};
+          {"peak_rss_bytes", report.peak_rss},
+          {"rooms", rooms}};
 }
 
 }  // namespace lm

@@ -66,12 +66,18 @@ struct BenchResult {
   double fraction = 0;  // of that, of the median
 };
 
+// What a device computed of the model.
+struct BenchRoom {
+  std::string device, parts;  // "cuda:0", "layers 8-15, the output"
+};
+
 struct BenchReport {
   DeviceLimits limits;  // the best of what was measured before, between and after the tests
   uint64_t weight_bytes_per_token = 0;
   std::vector<BenchResult> results;
   double load_seconds = 0;  // from opening the file to the first step
   uint64_t peak_rss = 0;
+  std::vector<BenchRoom> rooms;
   bool weights_in_file = false;  // memory does not hold them: they are read from the file
 };
 

@@ -41,6 +41,8 @@ TEST_CASE("bench: --json holds what the contract names") {
   }
   CHECK(found["load_seconds"].get<double>() >= 0);
   CHECK(found["peak_rss_bytes"].get<uint64_t>() > 0);
+  REQUIRE(found["rooms"].size() == 1);
+  CHECK(found["rooms"][0]["device"] == "cpu");
   REQUIRE(found["results"].size() == 3);
   const char* names[] = {"pp8", "pp16", "tg4"};
   for (size_t i = 0; i < 3; ++i) {
@@ -120,6 +122,30 @@ TEST_CASE("bench: what --users would ignore is refused") {
   }
   check_refused({"--shape", "tiny", "--dry-run", "--turns", "8"}, 2);
   check_refused({"--shape", "tiny", "--speculation", "--turns", "8"}, 2);
+}
+
+TEST_CASE(
+    "bench: what --turns and --speculation would ignore is refused, in one line that names both") {
+  const auto refused = [](std::vector<std::string> mode, std::vector<std::string> options) {
+    std::vector<std::string> args = {"bench", "--shape", "tiny"};
+    args.insert(args.end(), mode.begin(), mode.end());
+    args.insert(args.end(), options.begin(), options.end());
+    const Finished finished = run_llm(std::move(args));
+    INFO(finished.err);
+    CHECK(finished.status == 2);
+    CHECK(is_one_error(finished));
+    CHECK(finished.err.find(mode.front()) != std::string::npos);
+    CHECK(finished.err.find(options.front()) != std::string::npos);
+  };
+  for (std::vector<std::string> options :
+       {std::vector<std::string>{"-d", "5"}, {"-b", "2"}, {"-p", "8"}}) {
+    refused({"--turns", "8"}, options);
+    refused({"--speculation"}, options);
+  }
+  refused({"--turns", "8"}, {"-n", "8"});
+  refused({"--turns", "8"}, {"-r", "2"});
+  refused({"--speculation"}, {"-n", "0"});
+  refused({"--speculation"}, {"-n", "8,16"});
 }
 
 TEST_CASE("bench: bad options are refused") {

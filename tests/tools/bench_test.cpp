@@ -8,18 +8,13 @@
 #include "engine/core/file.h"
 #include "engine/tools/recipes.h"
 #include "quant/decode.h"
+#include "tests/runtime/twin.h"
 #include "tests/support/support.h"
 
 using namespace lm;
 using namespace lm::test;
 
 namespace {
-
-Registry cpu_registry() {
-  Registry registry;
-  registry.add(cpu::registry_entry());
-  return registry;
-}
 
 // The same kind of model, small enough to run in a test.
 ModelShape shrunk(ModelShape shape) {
@@ -286,4 +281,23 @@ TEST_CASE("every instruction set measures its limits") {
     CHECK(device.limits.int8_ops_per_second > 1e6);
     CHECK(device.limits.f32_flops_per_second > 1e6);
   }
+}
+
+TEST_CASE("bench: a divided model names every device that computed, and what") {
+  const ModelFile file(tiny_model("llama"));
+  BenchOptions options;
+  options.instance = options_for(file.path());
+  options.instance.device = "twin";
+  options.instance.device_layers = 1;
+  options.prompts = {4};
+  options.generations = {2};
+  options.repetitions = 1;
+  const BenchPlan plan = require_ok(plan_bench(options));
+  BenchDevice device;
+  device.name = "twin:0";
+  const BenchReport report = require_ok(run_bench(twin_registry(), options, plan, device, {}));
+  REQUIRE(report.rooms.size() == 2);
+  const Json rooms = bench_json(plan, device, report)["rooms"];
+  CHECK(rooms[0] == Json{{"device", "twin:0"}, {"parts", "layer 1"}});
+  CHECK(rooms[1] == Json{{"device", "cpu"}, {"parts", "the embedding, layer 0, the output"}});
 }
