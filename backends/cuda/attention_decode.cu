@@ -38,11 +38,13 @@ struct Item {
 template <int kDim>
 struct SharedParts {
   uint4 queries[HeadDims<kDim>::kSteps * kWarp];  // operands of each step and lane
-  float sums[kWarps][kTileQueries][kDim];         // of one part
-  float totals[kTileQueries][kDim];               // of all parts so far
-  float2 states[kWarps][kTileQueries];            // m and l of sums
-  float2 total_states[2][kTileQueries];           // of totals; before and after a part
-  KeyRange seen[kTileQueries];                    // by each query
+  // Of one part. Queries are not a multiple of all banks apart, which a warp's would otherwise
+  // share.
+  float sums[kWarps][kTileQueries][kDim + 4];
+  float totals[kTileQueries][kDim];      // of all parts so far
+  float2 states[kWarps][kTileQueries];   // m and l of sums
+  float2 total_states[2][kTileQueries];  // of totals; before and after a part
+  KeyRange seen[kTileQueries];           // by each query
   Item item;
   bool has_item;
 };
@@ -253,11 +255,75 @@ __global__ __launch_bounds__(kThreads,
 }
 
 constexpr int kMergeThreads = 128;
-constexpr int kMergeAhead = 16;  // parts whose sums are on their way at once
+constexpr int kMergeAhead = 32;  // parts whose sums are on their way at once
+
+// What merging a part does, found for kMergeThreads parts at once: the largest score up to each is
+// a running maximum, so that of the merges only two products are left to be made one by one.
+struct MergeStep {
+  float weight, part_weight;  // of what came before, of the part (see Merge)
+  float l;                    // the part's
+};
+struct MergeSteps {
+  MergeStep steps[kMergeThreads];
+  float largest[kMergeThreads / kWarp];  // score of each warp's parts
+};
+
+// The steps of n parts, n <= kMergeThreads, behind others whose largest score is m; returns the
+// largest with theirs. The whole block, when nobody reads `s`; a barrier before it is read.
+__device__ float plan_merges(const float2* states, int n, float m, MergeSteps& s) {
+  const int i = int(threadIdx.x), lane = i % kWarp, warp = i / kWarp;
+  const float2 part = i < n ? states[i] : make_float2(-INFINITY, 0);
+  const bool has_keys = part.y != 0;
+  float with = has_keys ? part.x : -INFINITY;  // the largest up to this part
+  for (int lanes = 1; lanes < kWarp; lanes *= 2) {
+    const float other = __shfl_up_sync(kAllLanes, with, unsigned(lanes));
+    if (lane >= lanes) with = fmaxf(other, with);
+  }
+  float before = __shfl_up_sync(kAllLanes, with, 1u);
+  if (lane == 0) before = -INFINITY;
+  if (lane == kWarp - 1) s.largest[warp] = with;
+  __syncthreads();
+  for (int w = 0; w < warp; ++w) m = fmaxf(m, s.largest[w]);
+  const Merge merge =
+      merge_of(make_float2(fmaxf(m, before), 0), has_keys ? part : make_float2(0, 0));
+  s.steps[i] = {merge.weight, merge.part_weight, part.y};
+  for (int w = warp; w < kMergeThreads / kWarp; ++w) m = fmaxf(m, s.largest[w]);
+  return m;
+}
+
+// The merged sum of one dimension, whose parts lie head_dim apart, and its m and l. The whole
+// block.
+__device__ float merge_dimension(const float* sums, const float2* states, int n_parts, int head_dim,
+                                 float2& state, MergeSteps& s) {
+  float total = 0;
+  for (int first = 0; first < n_parts; first += kMergeThreads) {
+    const int n = min(kMergeThreads, n_parts - first);
+    __syncthreads();  // the steps before have been made
+    state.x = plan_merges(states + first, n, state.x, s);
+    __syncthreads();
+    for (int i = 0; i < n; i += kMergeAhead) {
+      float ahead[kMergeAhead];
+#pragma unroll
+      for (int j = 0; j < kMergeAhead; ++j) {
+        if (i + j < n) ahead[j] = sums[int64_t(first + i + j) * head_dim];
+      }
+#pragma unroll
+      for (int j = 0; j < kMergeAhead; ++j) {
+        if (i + j >= n) continue;
+        const MergeStep step = s.steps[i + j];
+        if (step.part_weight != 0) total = fmaf(total, step.weight, ahead[j] * step.part_weight);
+        state.y = fmaf(state.y, step.weight, step.l * step.part_weight);
+      }
+    }
+  }
+  return total;
+}
 
 // Merges the parts of one row and head at a time, in order; rows of no sequence become zeros.
 // Bytes: 4 a dimension and part.
-__global__ void merge_parts_kernel(AttentionParams p, PartMemory memory) {
+__global__ void __launch_bounds__(kMergeThreads)
+    merge_parts_kernel(AttentionParams p, PartMemory memory) {
+  LM_SHARED(MergeSteps, s);
   wait_for_previous_kernel();
   allow_next_kernel();
   const int head_dim = p.k.head_dim;
@@ -271,26 +337,15 @@ __global__ void merge_parts_kernel(AttentionParams p, PartMemory memory) {
     }
     if (!plan.split) continue;
     const int64_t slot = slot_of(p, plan, row - plan.first_row, head, plan.first_part);
-    const float2* states = memory.states + slot;
-    for (int d = int(threadIdx.x); d < head_dim; d += kMergeThreads) {
-      const float* sums = memory.sums + slot * head_dim + d;
+    for (int first_dim = 0; first_dim < head_dim; first_dim += kMergeThreads) {
+      const int d = first_dim + int(threadIdx.x);
+      const float* sums = memory.sums + slot * head_dim + min(d, head_dim - 1);
       float2 state = make_float2(-INFINITY, 0);
-      float total = 0;
-      for (int first = 0; first < plan.n_parts; first += kMergeAhead) {
-        float ahead[kMergeAhead];
-#pragma unroll
-        for (int i = 0; i < kMergeAhead; ++i) {
-          if (first + i < plan.n_parts) ahead[i] = sums[int64_t(first + i) * head_dim];
-        }
-#pragma unroll
-        for (int i = 0; i < kMergeAhead; ++i) {
-          if (first + i >= plan.n_parts) continue;
-          const Merge merge = merge_of(state, states[first + i]);
-          state = merge.state;
-          total = merge.of(total, ahead[i]);
-        }
+      const float total =
+          merge_dimension(sums, memory.states + slot, plan.n_parts, head_dim, state, *s);
+      if (d < head_dim) {
+        out_of(p, plan, row - plan.first_row, head)[d] = total * final_factor(p, head, state);
       }
-      out_of(p, plan, row - plan.first_row, head)[d] = total * final_factor(p, head, state);
     }
   }
 }
@@ -370,7 +425,8 @@ void attention_decode(const Context& context, const AttentionParams& params, DTy
   const int rows = params.n_tokens * params.n_heads;
   launch(context, merge_parts_kernel,
          {.blocks = dim3(unsigned(std::min(rows, 8 * context.facts.n_multiprocessors))),
-          .threads = dim3(kMergeThreads)},
+          .threads = dim3(kMergeThreads),
+          .shared_bytes = sizeof(MergeSteps)},
          params, memory);
 }
 
