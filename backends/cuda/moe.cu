@@ -32,6 +32,22 @@ struct SortParams {
   int32_t* positions;  // [places]  where a place is in `order`
 };
 
+// use(i) for the places of expert e, in order. Many ids are asked for before the first is used:
+// what `use` stores might be ids, for all the compiler knows.
+template <class Use>
+__device__ inline void for_places(const SortParams& p, int e, const Use& use) {
+  constexpr int kAhead = 16;
+  for (int first = 0; first < p.n_places; first += kAhead) {
+    int ids[kAhead];
+#pragma unroll
+    for (int i = 0; i < kAhead; ++i) ids[i] = first + i < p.n_places ? p.ids[first + i] : -1;
+#pragma unroll
+    for (int i = 0; i < kAhead; ++i) {
+      if (ids[i] == e) use(first + i);
+    }
+  }
+}
+
 // One block. Shared: an integer an expert. Work: places · experts / threads, twice.
 __global__ void __launch_bounds__(kThreads) sort_places(const SortParams p) {
   LM_SHARED(int, counts);
@@ -39,7 +55,7 @@ __global__ void __launch_bounds__(kThreads) sort_places(const SortParams p) {
   allow_next_kernel();
   for (int e = int(threadIdx.x); e < p.n_experts; e += kThreads) {
     int count = 0;
-    for (int i = 0; i < p.n_places; ++i) count += p.ids[i] == e ? 1 : 0;
+    for_places(p, e, [&](int) { ++count; });
     counts[e] = count;
   }
   __syncthreads();
@@ -49,11 +65,11 @@ __global__ void __launch_bounds__(kThreads) sort_places(const SortParams p) {
       first += counts[other];
       work += (counts[other] + p.most_rows - 1) / p.most_rows;
     }
-    for (int i = 0, at = first; i < p.n_places; ++i) {
-      if (p.ids[i] != e) continue;
+    int at = first;
+    for_places(p, e, [&](int i) {
       p.order[at] = i;
       p.positions[i] = at++;
-    }
+    });
     const int end = first + counts[e];
     for (; first < end; first += p.most_rows) {
       p.work[work++] = {e, first, min(p.most_rows, end - first)};
