@@ -261,6 +261,7 @@ __device__ inline RowRange rows_of_block(const MatvecParams& p, int& expert) {
   return {found.first, found.count, found.first};
 }
 
+inline constexpr int kChunksAtOnce = 4;  // that a warp quantizes
 template <int kFrags>
 inline constexpr int kBlocksAtOnce = kFrags == 1 ? kNarrowBlocks : kWideBlocks;
 
@@ -282,13 +283,14 @@ __global__ void __launch_bounds__(32 * kMostSegments, kBlocksAtOnce<kFrags>)
   int index = int(blockIdx.x);
   aim(p, item_at(p, index), expert, sums);
   sums.start();
+  prefetch_norm(p.input);
   wait_for_previous_kernel();
   QuantizedRows x = p.x;
   if (p.input.x != nullptr) {
     x = quantized_rows(reinterpret_cast<std::byte*>(parts + n_segments * kPartFloats<kFrags>),
                        p.x.n, p.input.k);
     for (int row = 0; row < x.n; ++row) {
-      quantize_row(p.input, x, row, blockIdx.x == 0, parts);
+      quantize_row<kChunksAtOnce>(p.input, x, row, blockIdx.x == 0, parts);
       __syncthreads();
     }
   }

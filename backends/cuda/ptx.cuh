@@ -174,6 +174,11 @@ __device__ inline uint4 load_once(const uint4* at) {
   return v;
 }
 
+// Brings the line at an address of weights to the second-level cache.
+__device__ inline void prefetch(const void* at) {
+  asm volatile("prefetch.global.L2 [%0];" ::"l"(at));
+}
+
 // Waits until the kernels before this one have finished, when it was launched early
 // (programmatic dependent launch); reads nothing that they write before this.
 __device__ inline void wait_for_previous_kernel() {

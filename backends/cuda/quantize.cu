@@ -27,8 +27,8 @@ __global__ void __launch_bounds__(32 * kChunksPerBlock) quantize_kernel(const Qu
   if (chunk >= p.rows.n_chunks) return;
   const int64_t from = p.order.places != nullptr ? p.order.places[row] / p.order.divisor : row;
   const int64_t column = int64_t(chunk) * kChunkColumns + lane * 4;
-  const float4 four = load_four(p.x + from * p.x_stride, column, p.k, p.aligned);
-  quantize_chunk(four, p.rows, row, chunk, lane);
+  const float4 four[] = {load_four(p.x + from * p.x_stride, column, p.k, p.aligned)};
+  quantize_chunks(four, p.rows, row, chunk, 1, lane);
 }
 
 // A block a row. Bytes: 9 a number and the weights.
@@ -36,8 +36,9 @@ __global__ void __launch_bounds__(kNormThreads)
     norm_quantize_kernel(const InputRows in, const QuantizedRows rows) {
   LM_SHARED(float, parts);
   allow_next_kernel();
+  prefetch_norm(in);
   wait_for_previous_kernel();
-  quantize_row(in, rows, int(blockIdx.x), true, parts);
+  quantize_row<1>(in, rows, int(blockIdx.x), true, parts);
 }
 
 }  // namespace

@@ -11,9 +11,18 @@ namespace lm::cuda {
 inline constexpr unsigned kAllLanes = 0xFFFFFFFFu;
 inline constexpr int kWarp = 32;
 
+// n sums at once: one's steps don't wait for another's.
+template <int n>
+__device__ inline void warp_sums(float (&x)[n]) {
+  for (int lanes = kWarp / 2; lanes > 0; lanes /= 2) {
+#pragma unroll
+    for (int i = 0; i < n; ++i) x[i] += __shfl_xor_sync(kAllLanes, x[i], lanes);
+  }
+}
 __device__ inline float warp_sum(float x) {
-  for (int lanes = kWarp / 2; lanes > 0; lanes /= 2) x += __shfl_xor_sync(kAllLanes, x, lanes);
-  return x;
+  float sums[1] = {x};
+  warp_sums(sums);
+  return sums[0];
 }
 
 // NaN is ignored: who must keep it looks for it.

@@ -29,6 +29,11 @@ inline uint4 load_once(const uint4* at) {
   return *at;
 }
 
+// Reads a byte, so that an address outside of memory is found.
+inline void prefetch(const void* at) {
+  static_cast<void>(*static_cast<const volatile unsigned char*>(at));
+}
+
 inline void mma_f16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
   simt::mma_f16(d, a, b);
 }
