@@ -19,6 +19,7 @@ struct DeviceFacts {
   int n_multiprocessors = 0;
   int max_shared_bytes = 0;       // of a block
   bool overlaps_kernels = false;  // programmatic dependent launch
+  bool tf32 = false;              // products of them on tensor cores: Ampere and later
   bool wgmma = false;             // products of warpgroups: hopper/gemm_hopper.cu
 };
 

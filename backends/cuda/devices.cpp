@@ -119,6 +119,7 @@ Result<DeviceFacts> open_device(std::string_view name) {
     return Error{ErrorCode::device, concat(name, " can't be used: ", info.unavailable)};
   }
   DeviceFacts facts = LM_TRY(read_facts(int(*index)));
+  facts.tf32 = facts.compute_capability >= 80 && code_version() >= 80;
   facts.overlaps_kernels = facts.compute_capability >= 90 && code_version() >= 90;
   return facts;
 }

@@ -1,11 +1,15 @@
 // Matrices that lie as in the file: plain numbers at the rate at which they arrive, every other
-// type by decoding eight numbers at a time (decode.cuh). A warp a row, f32 throughout; the sum of a
-// row is 32 lanes' sums, each in order of the columns, so its bits do not depend on the number of
-// rows. Bytes: the matrix once. Flops: 2 a weight and row of x, and what decoding costs.
+// type by decoding eight numbers at a time (decode.cuh). f32 throughout; a lane sums every 32nd
+// eight of a row in order, and the row's sum is that of its 32 lanes, so that its bits do not
+// depend on the number of rows. A warp takes one row of the matrix, or for more rows of x up to
+// four, which share what it loads of x. Bytes: the matrix once; x from the caches, 4 n / (rows of a
+// warp) for each weight. Flops: 2 a weight and row of x, and what decoding costs. (Halves take
+// matvec_halves.cu where tensor cores multiply tf32.)
 #include "backends/cuda/decode.cuh"
 #include "backends/cuda/gemv_rows.h"
 #include "backends/cuda/launch.h"
 #include "backends/cuda/ptx.cuh"
+#include "backends/cuda/quantized_rows.cuh"
 #include "backends/cuda/reduce.cuh"
 #include "engine/core/check.h"
 
@@ -20,6 +24,7 @@ struct RowsParams {
   DType type;
   const float* x;
   int64_t x_stride;
+  bool x_aligned;
   int n;
   float* out;
   int64_t out_stride;
@@ -27,8 +32,20 @@ struct RowsParams {
   bool accumulate;
 };
 
-// Eight numbers in one load, of rows whose every eighth number is aligned.
+// Eight numbers at once, of rows whose every eighth number is aligned. kMostRows: of the matrix for
+// a warp; kLoads: turns of its loop that wait for memory together.
+struct EightF32 {
+  static constexpr int kMostRows = 4, kLoads = 2;
+  __device__ static void load(const RowsParams&, const std::byte* row, int64_t i, float (&w)[8]) {
+    for (int half = 0; half < 2; ++half) {
+      const uint4 v = load_once(reinterpret_cast<const uint4*>(row) + 2 * i + half);
+      const uint32_t words[4] = {v.x, v.y, v.z, v.w};
+      for (int j = 0; j < 4; ++j) w[4 * half + j] = __uint_as_float(words[j]);
+    }
+  }
+};
 struct EightF16 {
+  static constexpr int kMostRows = 4, kLoads = 4;
   __device__ static void load(const RowsParams&, const std::byte* row, int64_t i, float (&w)[8]) {
     const uint4 v = load_once(reinterpret_cast<const uint4*>(row) + i);
     const uint32_t words[4] = {v.x, v.y, v.z, v.w};
@@ -39,6 +56,7 @@ struct EightF16 {
   }
 };
 struct EightBf16 {
+  static constexpr int kMostRows = 4, kLoads = 4;
   __device__ static void load(const RowsParams&, const std::byte* row, int64_t i, float (&w)[8]) {
     const uint4 v = load_once(reinterpret_cast<const uint4*>(row) + i);
     const uint32_t words[4] = {v.x, v.y, v.z, v.w};
@@ -48,47 +66,61 @@ struct EightBf16 {
   }
 };
 struct EightOfAny {
+  static constexpr int kMostRows = 1, kLoads = 1;
   __device__ static void load(const RowsParams& p, const std::byte* row, int64_t i, float (&w)[8]) {
     decode_eight(p.type, row, i, p.k, w);
   }
 };
 
 // Eight numbers of x; zeros behind the end.
-__device__ inline void load_x(const float* x, int64_t i, int64_t k, float (&v)[8]) {
-  for (int j = 0; j < 8; ++j) v[j] = 8 * i + j < k ? x[8 * i + j] : 0.0f;
+__device__ inline void load_x(const float* x, int64_t i, int64_t k, bool aligned, float (&v)[8]) {
+  for (int half = 0; half < 2; ++half) {
+    const float4 four = load_four(x, 8 * i + 4 * half, k, aligned);
+    v[4 * half] = four.x, v[4 * half + 1] = four.y;
+    v[4 * half + 2] = four.z, v[4 * half + 3] = four.w;
+  }
 }
 
-// Grid: rows of the matrix, kWarps a block.
-template <class Eight, int kRows>
+// Grid: rows of the matrix, kWarps times kRows a block.
+template <class Eight, int kColumns, int kRows>
 __global__ void __launch_bounds__(32 * kWarps) gemv_rows_kernel(const RowsParams p) {
   allow_next_kernel();
   const int lane = int(threadIdx.x) % 32;
-  const int64_t row = int64_t(blockIdx.x) * kWarps + threadIdx.x / 32;
+  const int64_t first = (int64_t(blockIdx.x) * kWarps + threadIdx.x / 32) * kRows;
   wait_for_previous_kernel();
-  if (row >= p.m) return;
-  const std::byte* weights = p.weight + row * p.row_bytes;
-  float sums[kRows] = {};
+  if (first >= p.m) return;
+  const std::byte* weights[kRows];  // behind the last row, that one again
+  for (int r = 0; r < kRows; ++r) weights[r] = p.weight + min(first + r, p.m - 1) * p.row_bytes;
+  float sums[kRows][kColumns] = {};
   const int64_t n_eights = (p.k + 7) / 8;
-#pragma unroll 2
+#pragma unroll(kRows == 1 ? Eight::kLoads : 1)
   for (int64_t i = lane; i < n_eights; i += 32) {
-    float w[8];
-    Eight::load(p, weights, i, w);
+    float w[kRows][8];
 #pragma unroll
-    for (int r = 0; r < kRows; ++r) {
-      if (r >= p.n) break;
+    for (int r = 0; r < kRows; ++r) Eight::load(p, weights[r], i, w[r]);
+#pragma unroll
+    for (int c = 0; c < kColumns; ++c) {
+      if (c >= p.n) break;
       float v[8];
-      load_x(p.x + r * p.x_stride, i, p.k, v);
-      for (int j = 0; j < 8; ++j) sums[r] = fmaf(w[j], v[j], sums[r]);
+      load_x(p.x + c * p.x_stride, i, p.k, p.x_aligned, v);
+#pragma unroll
+      for (int r = 0; r < kRows; ++r) {
+        for (int j = 0; j < 8; ++j) sums[r][c] = fmaf(w[r][j], v[j], sums[r][c]);
+      }
     }
   }
 #pragma unroll
   for (int r = 0; r < kRows; ++r) {
-    if (r >= p.n) break;
-    float sum = warp_sum(sums[r]);
-    if (lane != 0) continue;
-    if (p.bias != nullptr) sum += p.bias[row];
-    float* out = p.out + r * p.out_stride + row;
-    *out = p.accumulate ? *out + sum : sum;
+    const int64_t row = first + r;
+#pragma unroll
+    for (int c = 0; c < kColumns; ++c) {
+      if (c >= p.n || row >= p.m) break;
+      float sum = warp_sum(sums[r][c]);
+      if (lane != 0) continue;
+      if (p.bias != nullptr) sum += p.bias[row];
+      float* out = p.out + c * p.out_stride + row;
+      *out = p.accumulate ? *out + sum : sum;
+    }
   }
 }
 
@@ -112,7 +144,7 @@ __global__ void __launch_bounds__(32 * kWarps) expert_gemv_kernel(const ExpertPa
   for (int64_t i = threadIdx.x % 32; i < (p.rows.k + 7) / 8; i += 32) {
     float w[8], v[8];
     EightOfAny::load(p.rows, weights, i, w);
-    load_x(x, i, p.rows.k, v);
+    load_x(x, i, p.rows.k, p.rows.x_aligned, v);
     for (int j = 0; j < 8; ++j) sum = fmaf(w[j], v[j], sum);
   }
   sum = warp_sum(sum);
@@ -121,13 +153,19 @@ __global__ void __launch_bounds__(32 * kWarps) expert_gemv_kernel(const ExpertPa
   p.op.out[position * p.rows.m + row] = sum;
 }
 
-template <class Eight>
+template <class Eight, int kColumns, int kRows>
 void launch_rows(const Context& context, const RowsParams& p) {
-  const Grid grid = {dim3(unsigned((p.m + kWarps - 1) / kWarps)), dim3(32 * kWarps)};
+  constexpr int64_t kBlockRows = kWarps * kRows;
+  launch(context, gemv_rows_kernel<Eight, kColumns, kRows>,
+         {dim3(unsigned((p.m + kBlockRows - 1) / kBlockRows)), dim3(32 * kWarps)}, p);
+}
+
+template <class Eight>
+void run_rows(const Context& context, const RowsParams& p) {
   if (p.n == 1) {
-    launch(context, gemv_rows_kernel<Eight, 1>, grid, p);
+    launch_rows<Eight, 1, 1>(context, p);
   } else {
-    launch(context, gemv_rows_kernel<Eight, kMostDecodeRows>, grid, p);
+    launch_rows<Eight, kMostDecodeRows, Eight::kMostRows>(context, p);
   }
 }
 
@@ -142,18 +180,21 @@ void gemv_rows(const Context& context, const Linear& op) {
                              .type = op.weight.dtype,
                              .x = f32(op.x),
                              .x_stride = f32_stride(op.x),
+                             .x_aligned = rows_aligned(f32(op.x), f32_stride(op.x)),
                              .n = int(op.x.rows()),
                              .out = f32(op.out),
                              .out_stride = f32_stride(op.out),
                              .bias = op.bias ? f32(op.bias) : nullptr,
                              .accumulate = op.accumulate};
   const bool aligned = params.k % 8 == 0 && params.row_bytes % 16 == 0;
-  if (aligned && params.type == DType::f16) {
-    launch_rows<EightF16>(context, params);
+  if (aligned && params.type == DType::f32) {
+    run_rows<EightF32>(context, params);
+  } else if (aligned && params.type == DType::f16) {
+    run_rows<EightF16>(context, params);
   } else if (aligned && params.type == DType::bf16) {
-    launch_rows<EightBf16>(context, params);
+    run_rows<EightBf16>(context, params);
   } else {
-    launch_rows<EightOfAny>(context, params);
+    run_rows<EightOfAny>(context, params);
   }
 }
 
@@ -166,6 +207,7 @@ void expert_gemv(const Context& context, const ExpertGemv& op) {
   params.rows.k = op.weight.shape[3];
   params.rows.type = op.weight.dtype;
   params.rows.bias = op.bias ? f32(op.bias) : nullptr;
+  params.rows.x_aligned = rows_aligned(op.x, op.x_stride);
   params.op = op;
   launch(context, expert_gemv_kernel,
          {dim3(unsigned((params.rows.m + kWarps - 1) / kWarps), unsigned(op.places)),

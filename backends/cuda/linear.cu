@@ -1,8 +1,7 @@
 // The linear layer. Matrices of planes times few rows: the rows are quantized once, and one launch
-// multiplies all matrices of a type (matvec.cuh). Others read their file's rows (gemv_rows.cu);
-// more rows go to gemm.cu.
+// multiplies all of them with all matrices of a type (matvec.cuh). Others read their file's rows,
+// halves on tensor cores (matvec_halves.cu); more rows go to gemm.cu.
 #include <algorithm>
-#include <array>
 
 #include "backends/cuda/gemv_rows.h"
 #include "backends/cuda/matvec.h"
@@ -14,8 +13,16 @@
 namespace lm::cuda {
 namespace {
 
-constexpr size_t kMostFusedLinears = 8;
-
+// How few rows are multiplied by a matrix.
+enum class Way : uint8_t {
+  planes,  // matvec.cuh, with rows of integers
+  halves,  // matvec_halves.cu
+  any,     // gemv_rows.cu
+};
+Way way_of(const Context& context, const Linear& op) {
+  if (op.weight.layout == kLayoutPlanes) return Way::planes;
+  return has_halves_matvec(context.facts, op.weight, input_of(op.x)) ? Way::halves : Way::any;
+}
 bool in_planes(const Linear& op) {
   return op.weight.layout == kLayoutPlanes;
 }
@@ -29,7 +36,7 @@ void check_linear(const Linear& op, const Linear& first) {
 }
 
 MatvecJob job_of(const Linear& op) {
-  return {.planes = reinterpret_cast<const uint8_t*>(op.weight.data()),
+  return {.weights = reinterpret_cast<const uint8_t*>(op.weight.data()),
           .m = op.weight.rows(),
           .out = f32(op.out),
           .out_stride = f32_stride(op.out),
@@ -47,19 +54,26 @@ MatvecParams params_of(const Linear& op, const Input& x) {
   MatvecParams params;
   params.x = x.rows;
   params.input = x.raw;
-  params.tile_bytes = tile_bytes(op.weight.dtype, op.x.cols());
+  params.n_passes = (x.rows.n + kMostDecodeRows - 1) / kMostDecodeRows;
+  params.tile_bytes =
+      in_planes(op) ? tile_bytes(op.weight.dtype, op.x.cols()) : op.weight.row_bytes * kTileRows;
   return params;
 }
 
-void run(const Context& context, const Linear& op, const MatvecParams& params) {
-  matvec_of(op.weight.dtype, params.x.n > 8)(context, params, segments_of(op.x.cols()));
+void run(const Context& context, const Linear& op, MatvecParams& params) {
+  const bool wide = params.x.n > 8;
+  if (!in_planes(op)) return halves_matvec(context, op.weight.dtype, params, wide);
+  count_items(params, kTilesPerBlock);
+  matvec_of(op.weight.dtype, wide)(context, params, segments_of(op.x.cols()));
 }
 
-// The matrices in planes, those of a type together.
-void run_planes(const Context& context, std::span<const Linear> ops, const Input& x) {
+// The matrices that go this way, those of a type together.
+void run_together(const Context& context, std::span<const Linear> ops, Way way, const Input& x) {
   for (size_t first = 0; first < ops.size(); ++first) {
     const DType type = ops[first].weight.dtype;
-    const auto same = [&](const Linear& op) { return in_planes(op) && op.weight.dtype == type; };
+    const auto same = [&](const Linear& op) {
+      return op.weight.dtype == type && way_of(context, op) == way;
+    };
     // Those of its type in front of it went with the first of them.
     const auto begin = ops.begin();
     if (!same(ops[first]) || std::any_of(begin, begin + int64_t(first), same)) continue;
@@ -68,12 +82,9 @@ void run_planes(const Context& context, std::span<const Linear> ops, const Input
       if (!same(op)) continue;
       if (params.n_jobs == kMostMatvecJobs) {
         run(context, ops[first], params);
-        params.n_jobs = params.n_items = 0;
+        params.n_jobs = 0;
       }
-      MatvecJob& job = params.jobs[params.n_jobs++];
-      job = job_of(op);
-      job.first_item = params.n_items;
-      params.n_items += int((tiles_of(job.m) + kTilesPerBlock - 1) / kTilesPerBlock);
+      params.jobs[params.n_jobs++] = job_of(op);
     }
     run(context, ops[first], params);
   }
@@ -100,41 +111,30 @@ Input prepare(const Context& context, const InputRows& raw, int64_t n) {
   return {rows, {}};
 }
 
+// The rows as they are.
+Input plain(Tensor x) {
+  return {quantized_rows(nullptr, x.rows(), x.cols()), input_of(x)};
+}
+
 // Few rows; x is what the matrices in planes read.
 void run_few(const Context& context, std::span<const Linear> ops, const Input& x) {
-  run_planes(context, ops, x);
+  run_together(context, ops, Way::planes, x);
+  run_together(context, ops, Way::halves, plain(ops[0].x));
   for (const Linear& op : ops) {
-    if (!in_planes(op)) gemv_rows(context, op);
+    if (way_of(context, op) == Way::any) gemv_rows(context, op);
   }
 }
 
-void quantize_and_run(const Context& context, std::span<const Linear> ops) {
-  Input x;
-  if (any_in_planes(ops)) x = prepare(context, input_of(ops[0].x), ops[0].x.rows());
-  run_few(context, ops, x);
-}
-
-// More rows than a decode step's. Up to kMostPassedRows in passes of a decode step's: four times
-// the planes are fewer bytes than once the planes in, f16 out and f16 in again (8.5 bits a
-// weight: 4.2 against 5.1 bytes), and the numbers stay those of a decode step.
-void run_many(const Context& context, std::span<const Linear> ops) {
-  constexpr int64_t kMostPassedRows = 4 * kMostDecodeRows;
+// Whether rows go through the kernels of a decode step, 16 at a time, rather than to gemm.cu. For
+// up to 128 of them that takes less: by count 2.4 lane-instructions a 4-bit weight for each 16
+// rows, of which an H200 has time for 4.5 while the planes arrive once (others for more), while a
+// GEMM moves 8 times the planes' bytes, to write halves and read them. (Neither was measured yet.)
+bool few_rows(const Context& context, std::span<const Linear> ops) {
   const int64_t n = ops[0].x.rows();
-  if (n > kMostPassedRows || !std::all_of(ops.begin(), ops.end(), in_planes)) {
-    gemm(context, ops);
-    return;
-  }
-  std::array<Linear, kMostFusedLinears> pass;
-  LM_CHECK(ops.size() <= pass.size());
-  std::copy(ops.begin(), ops.end(), pass.begin());
-  for (int64_t row = 0; row < n; row += kMostDecodeRows) {
-    const int64_t n_rows = std::min<int64_t>(n - row, kMostDecodeRows);
-    for (size_t i = 0; i < ops.size(); ++i) {
-      pass[i].x = row_range(ops[i].x, row, n_rows);
-      pass[i].out = row_range(ops[i].out, row, n_rows);
-    }
-    quantize_and_run(context, std::span(pass).first(ops.size()));
-  }
+  return n <= kMostDecodeRows ||
+         (n <= kMostPassedRows && std::none_of(ops.begin(), ops.end(), [&](const Linear& op) {
+            return way_of(context, op) == Way::any;
+          }));
 }
 
 }  // namespace
@@ -149,18 +149,20 @@ MatvecLauncher matvec_of(DType type, bool wide) {
 
 size_t linear_scratch_bytes(const StepLimits& limits) {
   return size_t(
-      quantized_rows_bytes(std::min(limits.max_tokens, kMostDecodeRows), limits.max_linear_in));
+      quantized_rows_bytes(std::min(limits.max_tokens, kMostPassedRows), limits.max_linear_in));
 }
 
 void linears(const Context& context, std::span<const Linear> ops) {
   if (ops.empty() || ops[0].x.rows() == 0) return;
   for (const Linear& op : ops) check_linear(op, ops[0]);
-  if (ops[0].x.rows() > kMostDecodeRows) return run_many(context, ops);
-  quantize_and_run(context, ops);
+  if (!few_rows(context, ops)) return gemm(context, ops);
+  Input x;
+  if (any_in_planes(ops)) x = prepare(context, input_of(ops[0].x), ops[0].x.rows());
+  run_few(context, ops, x);
 }
 
 void norm_linears(const Context& context, const RmsNorm& norm, std::span<const Linear> ops) {
-  if (norm.x.rows() > kMostDecodeRows || !any_in_planes(ops)) {
+  if (!any_in_planes(ops) || !few_rows(context, ops)) {
     rms_norm(context, norm);
     linears(context, ops);
     return;
@@ -173,9 +175,11 @@ void norm_linears(const Context& context, const RmsNorm& norm, std::span<const L
 
 void norm_glu(const Context& context, const RmsNorm& norm, const Linear& gate, const Linear& up,
               const Glu& op) {
-  const bool alike = in_planes(gate) && in_planes(up) && gate.weight.dtype == up.weight.dtype &&
+  const Way way = way_of(context, gate);
+  const bool alike = way != Way::any && way == way_of(context, up) &&
+                     gate.weight.dtype == up.weight.dtype &&
                      gate.weight.rows() == up.weight.rows() && !gate.accumulate && !up.accumulate;
-  if (norm.x.rows() > kMostDecodeRows || !alike) {
+  if (norm.x.rows() > kMostPassedRows || !alike) {
     const Linear both[] = {gate, up};
     norm_linears(context, norm, both);
     glu(context, op);
@@ -186,8 +190,14 @@ void norm_glu(const Context& context, const RmsNorm& norm, const Linear& gate, c
   LM_CHECK(gate.x.data() == norm.out.data() && op.out.rows() == norm.x.rows());
   LM_CHECK(op.out.cols() == gate.weight.rows());
   if (norm.x.rows() == 0) return;
-  MatvecParams params = params_of(gate, prepare(context, input_of(norm), norm.x.rows()));
-  params.n_items = int(tiles_of(gate.weight.rows()));
+  Input x;
+  if (way == Way::planes) {
+    x = prepare(context, input_of(norm), norm.x.rows());
+  } else {
+    rms_norm(context, norm);
+    x = plain(norm.out);
+  }
+  MatvecParams params = params_of(gate, x);
   params.n_jobs = 2;
   params.jobs[0] = job_of(gate);
   params.jobs[1] = job_of(up);

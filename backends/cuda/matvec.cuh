@@ -5,18 +5,13 @@
 #pragma once
 #include <algorithm>
 
-#include "backends/cuda/activations.cuh"
 #include "backends/cuda/formats.cuh"
 #include "backends/cuda/input_rows.cuh"
 #include "backends/cuda/launch.h"
 #include "backends/cuda/matvec.h"
+#include "backends/cuda/matvec_block.cuh"
 
 namespace lm::cuda {
-
-// Rows of x, and where they begin among the rows of out.
-struct RowRange {
-  int first, count, out;
-};
 
 // 128 columns of x as a lane of mma_s8's B operand holds them, and the scales of its two columns of
 // D, for kFrags times 8 rows of x. Rows behind the last are zero.
@@ -53,14 +48,6 @@ struct InputChunk {
     return exists ? *reinterpret_cast<const float4*>(at) : float4{0, 0, 0, 0};
   }
 };
-
-__device__ inline float part_of(const float4& v, int j) {
-  return j == 0 ? v.x : j == 1 ? v.y : j == 2 ? v.z : v.w;
-}
-
-// What a lane sums up: rows g and g + 8 (h) of a tile, columns 2t and 2t + 1 (c), at 2h + c.
-template <int kFrags>
-using Accumulators = float[kTilesPerBlock][kFrags][4];
 
 // dots[2h + c] = Σ a b over group j, weighted with the scales of its halves where it has those.
 template <class F>
@@ -147,7 +134,8 @@ struct Segment {
       for (int r = 0; r < kTilesPerBlock && begin + i < end; ++r) load(begin + i, r, ahead[i][r]);
     }
   }
-  __device__ void sum(const QuantizedRows& x, const RowRange& rows, Accumulators<kFrags>& acc) {
+  __device__ void sum(const QuantizedRows& x, const RowRange& rows,
+                      Accumulators<kTilesPerBlock, kFrags>& acc) {
 #pragma unroll 1
     for (int first = begin; first < end; first += kAhead) {
 #pragma unroll
@@ -166,100 +154,22 @@ struct Segment {
   }
 };
 
-// Partial sums in shared memory: [segment][tile][column][16 rows, padded against bank conflicts].
-inline constexpr int kColumnFloats = 20;
-template <int kFrags>
-inline constexpr int kPartFloats = kTilesPerBlock * 8 * kFrags* kColumnFloats;
-
-template <int kFrags>
-__device__ inline void store_parts(const Accumulators<kFrags>& acc, int lane, float* part) {
-  for (int r = 0; r < kTilesPerBlock; ++r) {
-    for (int f = 0; f < kFrags; ++f) {
-      for (int i = 0; i < 4; ++i) {
-        const int column = 8 * f + lane % 4 * 2 + i % 2, row = lane / 4 + 8 * (i / 2);
-        part[(r * 8 * kFrags + column) * kColumnFloats + row] = acc[r][f][i];
-      }
-    }
-  }
-}
-
-template <int kFrags>
-__device__ inline float merged(const float* parts, int n_segments, int tile, int column, int row) {
-  const float* at = parts + (tile * 8 * kFrags + column) * kColumnFloats + row;
-  float sum = at[0];
-  for (int s = 1; s < n_segments; ++s) sum += at[s * kPartFloats<kFrags>];
-  return sum;
-}
-
-// What a block works on at a time: two neighbouring tiles of a job, or one of gate and one of up.
-struct Item {
-  int job;
-  int64_t tile;
-};
-
-__device__ inline Item item_at(const MatvecParams& p, int index) {
-  if (p.glu) return {0, index};
-  int job = 0;
-  while (job + 1 < p.n_jobs && index >= p.jobs[job + 1].first_item) ++job;
-  return {job, int64_t(index - p.jobs[job].first_item) * kTilesPerBlock};
-}
-
 template <class F, int kFrags>
 __device__ inline void aim(const MatvecParams& p, const Item& item, int expert,
                            Segment<F, kFrags>& sums) {
   const int64_t offset = expert * p.experts.matrix_bytes + item.tile * p.tile_bytes;
   const MatvecJob& job = p.jobs[item.job];
-  sums.tiles[0] = job.planes + offset;
+  sums.tiles[0] = job.weights + offset;
   if (p.glu) {
-    sums.tiles[1] = p.jobs[1].planes + offset;
+    sums.tiles[1] = p.jobs[1].weights + offset;
   } else {  // where there is no second tile, the first one again
     const bool exists = (item.tile + 1) * kTileRows < job.m;
     sums.tiles[1] = sums.tiles[0] + (exists ? p.tile_bytes : 0);
   }
 }
 
-__device__ inline float with_bias(const MatvecJob& job, int expert, int64_t row, float value) {
-  return job.bias != nullptr ? value + job.bias[expert * job.m + row] : value;
-}
-
-// Merges the segments and writes what the block computed.
-template <class F, int kFrags>
-__device__ inline void write_outputs(const MatvecParams& p, const Item& item, int expert,
-                                     const RowRange& rows, const float* parts) {
-  const MatvecJob& job = p.jobs[item.job];
-  const int n_segments = int(blockDim.x) / 32;
-  const int n_outputs = (p.glu ? 1 : kTilesPerBlock) * kTileRows * rows.count;
-  for (int i = int(threadIdx.x); i < n_outputs; i += int(blockDim.x)) {
-    const int row_in_tile = i % kTileRows, column = i / kTileRows % rows.count;
-    const int r = i / kTileRows / rows.count;
-    const int64_t row = (item.tile + r) * kTileRows + row_in_tile;
-    if (row >= job.m) continue;
-    float* out = job.out + (rows.out + column) * job.out_stride + row;
-    float value = merged<kFrags>(parts, n_segments, r, column, row_in_tile) * F::kUnit;
-    value = with_bias(job, expert, row, value);
-    if (p.glu) {
-      float up = merged<kFrags>(parts, n_segments, 1, column, row_in_tile) * F::kUnit;
-      up = with_bias(p.jobs[1], expert, row, up);
-      value = gated(p.act, p.limit, value, up);
-    }
-    *out = job.accumulate ? *out + value : value;
-  }
-}
-
-// Which expert this block works for, and on which rows; no rows: there is none.
-__device__ inline RowRange rows_of_block(const MatvecParams& p, int& expert) {
-  expert = 0;
-  if (p.experts.n == 0) return {0, p.x.n, 0};
-  wait_for_previous_kernel();  // who they are is the work of the kernels before
-  const int i = int(blockIdx.y);
-  if (p.experts.ids != nullptr) {
-    expert = p.experts.ids[i];
-    return {p.experts.shares_x ? 0 : i, 1, i};
-  }
-  const ExpertRows& found = p.experts.rows[i];
-  expert = found.expert;
-  return {found.first, found.count, found.first};
-}
+template <int kFrags>
+inline constexpr int kParts = kPartFloats<kTilesPerBlock, kFrags>;
 
 inline constexpr int kChunksAtOnce = 4;  // that a warp quantizes
 template <int kFrags>
@@ -273,7 +183,7 @@ __global__ void __launch_bounds__(32 * kMostSegments, kBlocksAtOnce<kFrags>)
   LM_SHARED(float, parts);
   allow_next_kernel();
   int expert;
-  const RowRange rows = rows_of_block(p, expert);
+  RowRange rows = rows_of_block(p, expert);
   if (rows.count == 0) return;
   const int segment = int(threadIdx.x) / 32, n_segments = int(blockDim.x) / 32;
   Segment<F, kFrags> sums;
@@ -281,30 +191,34 @@ __global__ void __launch_bounds__(32 * kMostSegments, kBlocksAtOnce<kFrags>)
   sums.end = p.x.n_chunks * (segment + 1) / n_segments;
   sums.lane = int(threadIdx.x) % 32;
   int index = int(blockIdx.x);
-  aim(p, item_at(p, index), expert, sums);
+  aim(p, item_at<kTilesPerBlock, kFrags>(p, index), expert, sums);
   sums.start();
   prefetch_norm(p.input);
   wait_for_previous_kernel();
   QuantizedRows x = p.x;
   if (p.input.x != nullptr) {
-    x = quantized_rows(reinterpret_cast<std::byte*>(parts + n_segments * kPartFloats<kFrags>),
-                       p.x.n, p.input.k);
+    x = quantized_rows(reinterpret_cast<std::byte*>(parts + n_segments * kParts<kFrags>), p.x.n,
+                       p.input.k);
     for (int row = 0; row < x.n; ++row) {
       quantize_row<kChunksAtOnce>(p.input, x, row, blockIdx.x == 0, parts);
       __syncthreads();
     }
   }
   while (true) {
-    Accumulators<kFrags> acc = {};
+    if constexpr (kFrags > 1) {
+      if (p.experts.n == 0) rows = rows_of_pass(p, index % p.n_passes);
+    }
+    Accumulators<kTilesPerBlock, kFrags> acc = {};
     sums.sum(x, rows, acc);
-    store_parts<kFrags>(acc, sums.lane, parts + segment * kPartFloats<kFrags>);
+    store_parts<kTilesPerBlock, kFrags>(acc, sums.lane, parts + segment * kParts<kFrags>);
     const int next = index + int(gridDim.x);
     if (next < p.n_items) {
-      aim(p, item_at(p, next), expert, sums);
+      aim(p, item_at<kTilesPerBlock, kFrags>(p, next), expert, sums);
       sums.start();
     }
     __syncthreads();
-    write_outputs<F, kFrags>(p, item_at(p, index), expert, rows, parts);
+    write_outputs<kTilesPerBlock, kFrags>(p, item_at<kTilesPerBlock, kFrags>(p, index), expert,
+                                          rows, parts, F::kUnit);
     if (next >= p.n_items) break;
     __syncthreads();
     index = next;
@@ -313,7 +227,7 @@ __global__ void __launch_bounds__(32 * kMostSegments, kBlocksAtOnce<kFrags>)
 
 template <class F, int kFrags>
 void launch_matvec(const Context& context, const MatvecParams& params, int segments) {
-  size_t shared = size_t(segments) * kPartFloats<kFrags> * sizeof(float);
+  size_t shared = size_t(segments) * kParts<kFrags> * sizeof(float);
   if (params.input.x != nullptr) {
     shared += size_t(quantized_rows_bytes(params.x.n, params.input.k));
   }

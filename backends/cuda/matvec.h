@@ -4,6 +4,7 @@
 
 #include "backends/backend.h"
 #include "backends/cuda/context.h"
+#include "backends/cuda/planes.h"
 #include "backends/cuda/quantize.h"
 
 namespace lm::cuda {
@@ -17,7 +18,7 @@ inline constexpr int kNarrowBlocks = 2, kWideBlocks = 1;
 
 // out[row] = W x_row + bias, or out += that.
 struct MatvecJob {
-  const uint8_t* planes = nullptr;
+  const uint8_t* weights = nullptr;  // planes, or rows as in the file
   int64_t m = 0;
   float* out = nullptr;
   int64_t out_stride = 0;
@@ -46,9 +47,11 @@ struct MatvecParams {
   // quantizes `input` for itself.
   QuantizedRows x;
   InputRows input;
+  RowOrder input_order;  // of halves' input
   Experts experts;
-  int64_t tile_bytes = 0;
-  int n_items = 0;  // pairs of tiles of all jobs, or of gate's with up's
+  int64_t tile_bytes = 0;  // of 16 rows of a matrix
+  int n_passes = 1;        // of up to 16 rows of x each; with experts one
+  int n_items = 0;  // neighbouring tiles of all jobs, or of gate's with up's: see count_items
   int n_jobs = 0;
   MatvecJob jobs[kMostMatvecJobs];
   // Jobs 0 and 1 are gate and up: out of job 0 = act(gate) * up.
@@ -56,6 +59,17 @@ struct MatvecParams {
   Act act = Act::silu;
   float limit = 0;
 };
+
+// Items of `tiles` neighbouring tiles, for each pass.
+inline void count_items(MatvecParams& params, int tiles) {
+  params.n_items = 0;
+  for (int i = 0; i < params.n_jobs && !(params.glu && i > 0); ++i) {
+    params.jobs[i].first_item = params.n_items;
+    const int64_t n = tiles_of(params.jobs[i].m);
+    params.n_items += int(params.glu ? n : (n + tiles - 1) / tiles);
+  }
+  params.n_items *= params.n_passes;
+}
 
 // Up to so many numbers of x are quantized by every block, which costs less than one more kernel.
 inline constexpr int64_t kMostInputNumbers = 16384;
@@ -73,5 +87,10 @@ MatvecLauncher k_matvec(DType type, bool wide);
 MatvecLauncher other_matvec(DType type, bool wide);
 // Of any type with planes; `wide`: more than 8 rows of x.
 MatvecLauncher matvec_of(DType type, bool wide);
+
+// matvec_halves.cu: matrices of f16 or bf16 as in the file. params.input is what they read: f32
+// rows, in no need of a norm. Their items are counted here. `wide` as above.
+bool has_halves_matvec(const DeviceFacts& facts, Tensor weight, const InputRows& x);
+void halves_matvec(const Context& context, DType type, MatvecParams& params, bool wide);
 
 }  // namespace lm::cuda

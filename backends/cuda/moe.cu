@@ -169,7 +169,9 @@ struct Batch {
     e.n = int(sorted ? most_work(places(), weight.shape[1], most_rows()) : places());
     e.rows = sorted ? scratch.work : nullptr;
     e.ids = sorted ? nullptr : ids();
-    e.matrix_bytes = planes_bytes(weight.dtype, weight.shape[2], weight.shape[3]);
+    e.matrix_bytes = weight.layout == kLayoutPlanes
+                         ? planes_bytes(weight.dtype, weight.shape[2], weight.shape[3])
+                         : weight.shape[2] * weight.row_bytes;
     return e;
   }
   int most_rows() const { return n <= 8 ? 8 : kMostDecodeRows; }
@@ -191,17 +193,36 @@ void sort(const Batch& b) {
 MatvecJob job_of(Tensor weight, Tensor bias, float* out) {
   const int64_t m = weight.shape[2];
   LM_CHECK(!bias || bias.row_bytes == m * 4 || bias.rows() == 1);
-  return {.planes = reinterpret_cast<const uint8_t*>(weight.data()),
+  return {.weights = reinterpret_cast<const uint8_t*>(weight.data()),
           .m = m,
           .out = out,
           .out_stride = m,
           .bias = bias ? f32(bias) : nullptr};
 }
 
-void multiply(const Batch& b, Tensor weight, MatvecParams& params) {
-  params.tile_bytes = tile_bytes(weight.dtype, weight.shape[3]);
+// Whether multiply() takes a stack of matrices.
+bool has_matvec(const Batch& b, Tensor weight, const InputRows& x) {
+  return weight.layout == kLayoutPlanes || has_halves_matvec(b.context.facts, weight, x);
+}
+
+// The first n_rows rows of params.input, in its order, times a stack of matrices.
+void multiply(const Batch& b, Tensor weight, int64_t n_rows, MatvecParams& params) {
+  const int64_t k = weight.shape[3];
   const bool wide = b.sorted && b.most_rows() > 8;
-  matvec_of(weight.dtype, wide)(b.context, params, segments_of(weight.shape[3]));
+  if (weight.layout != kLayoutPlanes) {
+    params.tile_bytes = weight.row_bytes * kTileRows;
+    return halves_matvec(b.context, weight.dtype, params, wide);
+  }
+  params.x = quantized_rows(b.scratch.quantized, n_rows, k);
+  quantize_rows(b.context, params.input.x, params.input.stride, k, params.x, params.input_order);
+  params.input = {};
+  params.tile_bytes = tile_bytes(weight.dtype, k);
+  count_items(params, kTilesPerBlock);
+  matvec_of(weight.dtype, wide)(b.context, params, segments_of(k));
+}
+
+InputRows input_of(const float* x, int64_t stride, int64_t k) {
+  return {.x = x, .stride = stride, .k = int(k), .aligned = rows_aligned(x, stride)};
 }
 
 ExpertGemv gemv_of(const Batch& b, Tensor weight, Tensor bias, float* out) {
@@ -218,7 +239,8 @@ void gate_and_up(const Batch& b) {
   const MoeFfn& op = b.op;
   const float* x = f32(op.x) + b.first * f32_stride(op.x);
   const int64_t d_model = op.x.cols(), d_ff = op.gate.shape[2];
-  if (op.gate.layout != kLayoutPlanes || op.up.layout != kLayoutPlanes) {
+  const InputRows input = input_of(x, f32_stride(op.x), d_model);
+  if (!has_matvec(b, op.gate, input) || !has_matvec(b, op.up, input)) {
     ExpertGemv gate = gemv_of(b, op.gate, op.gate_bias, b.scratch.hidden);
     gate.x = x;
     gate.x_stride = f32_stride(op.x);
@@ -236,9 +258,8 @@ void gate_and_up(const Batch& b) {
     return;
   }
   MatvecParams params;
-  params.x = quantized_rows(b.scratch.quantized, b.sorted ? b.places() : 1, d_model);
-  quantize_rows(b.context, x, f32_stride(op.x), d_model, params.x,
-                {.places = b.sorted ? b.scratch.order : nullptr, .divisor = int(b.top_k)});
+  params.input = input;
+  params.input_order = {.places = b.sorted ? b.scratch.order : nullptr, .divisor = int(b.top_k)};
   params.experts = b.experts(op.gate);
   params.experts.shares_x = true;
   params.n_jobs = 2;
@@ -247,15 +268,15 @@ void gate_and_up(const Batch& b) {
   params.glu = true;
   params.act = op.act;
   params.limit = op.limit;
-  params.n_items = int(tiles_of(d_ff));
-  multiply(b, op.gate, params);
+  multiply(b, op.gate, b.sorted ? b.places() : 1, params);
 }
 
 // y = down hidden, a row a place.
 void down(const Batch& b) {
   const MoeFfn& op = b.op;
   const int64_t d_ff = op.down.shape[3];
-  if (op.down.layout != kLayoutPlanes) {
+  const InputRows input = input_of(b.scratch.hidden, d_ff, d_ff);
+  if (!has_matvec(b, op.down, input)) {
     ExpertGemv gemv = gemv_of(b, op.down, op.down_bias, b.scratch.y);
     gemv.x = b.scratch.hidden;
     gemv.x_stride = d_ff;
@@ -264,13 +285,11 @@ void down(const Batch& b) {
     return;
   }
   MatvecParams params;
-  params.x = quantized_rows(b.scratch.quantized, b.places(), d_ff);
-  quantize_rows(b.context, b.scratch.hidden, d_ff, d_ff, params.x);
+  params.input = input;
   params.experts = b.experts(op.down);
   params.n_jobs = 1;
   params.jobs[0] = job_of(op.down, op.down_bias, b.scratch.y);
-  params.n_items = int((tiles_of(op.down.shape[2]) + kTilesPerBlock - 1) / kTilesPerBlock);
-  multiply(b, op.down, params);
+  multiply(b, op.down, b.places(), params);
 }
 
 void combine_places(const Batch& b) {

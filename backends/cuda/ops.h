@@ -22,8 +22,10 @@ void gather_columns(const Context& context, Tensor x, Tensor columns, Tensor out
 size_t sampling_scratch_bytes(const StepLimits& limits);
 void top_candidates(const Context& context, const TopCandidates& op);
 
-// linear.cu: matrices of planes times up to kMostDecodeRows rows; more rows go to gemm.cu.
+// linear.cu: any matrix times up to kMostDecodeRows rows, and matrices of planes or halves times up
+// to kMostPassedRows, of which each has the bits that it has alone; more rows go to gemm.cu.
 inline constexpr int kMostDecodeRows = 16;
+inline constexpr int kMostPassedRows = 128;
 size_t linear_scratch_bytes(const StepLimits& limits);
 void linears(const Context& context, std::span<const Linear> ops);
 void norm_linears(const Context& context, const RmsNorm& norm, std::span<const Linear> ops);

@@ -88,6 +88,22 @@ __device__ inline void mma_f16(float (&d)[4], const uint32_t (&a)[4], const uint
 #endif
 }
 
+// d[16 x 8] += a[16 x 8] b[8 x 8], tf32 (f32 with 10 bits of mantissa, the others zero) into f32
+// (mma.m16n8k8). Lane = 4g + t holds a: rows g (a0, a2) and g + 8 (a1, a3), k = t (a0, a1) and t +
+// 4 (a2, a3); b: column g, k = t (b0) and t + 4 (b1);  d as above. Turing has none:
+// DeviceFacts::tf32.
+__device__ inline void mma_tf32(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
+#if __CUDA_ARCH__ >= 800
+  asm volatile(
+      "mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
+      "{%0,%1,%2,%3};"
+      : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+#else
+  __trap();
+#endif
+}
+
 // N (1, 2, 4) matrices of 8 x 8 halves from shared memory: lanes 8i..8i+7 name the rows of matrix
 // i, 16 aligned bytes each (the other lanes' rows are ignored). Lane 4g + t gets row g, columns 2t
 // and 2t + 1.

@@ -94,7 +94,7 @@ TEST_CASE("gemm: every type, odd rows and columns") {
   Random random(21);
   for (int i = 0; i < kDTypeCount; ++i) {
     const int64_t block = dtype_info(DType(i)).block_elems;
-    check_linear(*backend, DType(i), {67, 37, std::max<int64_t>(block, 32)}, random);
+    check_linear(*backend, DType(i), {131, 37, std::max<int64_t>(block, 32)}, random);
   }
 }
 
@@ -105,10 +105,10 @@ TEST_CASE("gemm: shapes around the tiles, on every kind of device, under every s
     for_each_schedule([&] {
       Random random(22);
       for (const Shape s :
-           {Shape{17, 5, 301}, {64, 64, 64}, {65, 63, 256}, {131, 258, 70}, {260, 700, 130}}) {
+           {Shape{17, 5, 301}, {129, 64, 64}, {130, 63, 256}, {191, 258, 70}, {260, 700, 130}}) {
         check_linear(*backend, DType::f16, s, random);
       }
-      check_linear(*backend, DType::q8_0, {66, 130, 512}, random);
+      check_linear(*backend, DType::q8_0, {132, 130, 512}, random);
     });
   });
 }
@@ -119,7 +119,7 @@ TEST_CASE("gemm: activations of any size") {
   Random random(23);
   for (const float scale : {1e-37f, 1e-20f, 1e6f, 1e30f}) {
     CAPTURE(scale);
-    check_linear(*backend, DType::q4_0, {65, 40, 96}, random, scale);
+    check_linear(*backend, DType::q4_0, {129, 40, 96}, random, scale);
   }
 }
 
@@ -168,7 +168,7 @@ TEST_CASE("gemm: a row does not depend on the other rows, and zeros give zeros")
   const auto backend = open_reserved();
   if (backend == nullptr) LM_SKIP("no CUDA device");
   Random random(24);
-  const int64_t n = 80, m = 70, k = 192;
+  const int64_t n = 144, m = 70, k = 192;
   const TestWeight host = random_weight(DType::q4_0, {1, 1, m, k}, random);
   const LoadedWeight weight = require_ok(backend->load_weight(host.host(), WeightUse::matrix));
   std::vector<float> x = random_floats(n * k, random);
@@ -185,29 +185,60 @@ TEST_CASE("gemm: a row does not depend on the other rows, and zeros give zeros")
   CHECK(std::all_of(second.begin() + m, second.end(), [](float y) { return y == 0; }));
 }
 
-TEST_CASE("linear: up to 64 rows of a matrix in planes make the bits of a decode step") {
+TEST_CASE("linear: up to 128 rows of planes and of halves make the bits of a decode step") {
   const auto backend = open_reserved();
   if (backend == nullptr) LM_SKIP("no CUDA device");
-  Random random(26);
-  const int64_t m = 50, k = 256;
-  const TestWeight host = random_weight(DType::q4_K, {1, 1, m, k}, random);
-  const LoadedWeight weight = require_ok(backend->load_weight(host.host(), WeightUse::matrix));
-  const Guarded x(*backend, {1, 1, 64, k}, random_floats(64 * k, random)),
-      bias(*backend, {1, 1, 1, m}, random_floats(m, random));
-  const auto run = [&](int64_t rows_at_once) {
-    const Guarded out(*backend, {1, 1, 64, m}, random_floats(64 * m, random));
-    for (int64_t row = 0; row < 64; row += rows_at_once) {
-      const int64_t n = std::min(64 - row, rows_at_once);
-      backend->linear({.x = row_range(x, row, n),
-                       .weight = weight.tensor,
-                       .out = row_range(out, row, n),
-                       .bias = bias});
-    }
-    require_ok(backend->synchronize());
-    CHECK(out.guards_intact());
-    return out.floats();
+  constexpr int64_t kRows = 128, k = 256;
+  struct Case {
+    DType type;
+    int64_t m;
   };
-  const std::vector<float> decoded = run(7);
-  CHECK(same_bits(run(64), decoded));
-  CHECK(same_bits(run(17), decoded));
+  for (const auto& [type, m] :
+       {Case{DType::q4_K, 50}, Case{DType::f16, 50}, Case{DType::bf16, 300}}) {
+    INFO(std::string(dtype_name(type)));
+    Random random(26);
+    const auto load = [&](int64_t rows) {
+      return require_ok(backend->load_weight(random_weight(type, {1, 1, rows, k}, random).host(),
+                                             WeightUse::matrix));
+    };
+    const LoadedWeight gate = load(m), up = load(m);
+    const Guarded x(*backend, {1, 1, kRows, k}, random_floats(kRows * k, random)),
+        normed(*backend, {1, 1, kRows, k}),
+        norm_weight(*backend, {1, 1, 1, k}, random_floats(k, random)),
+        bias(*backend, {1, 1, 1, m}, random_floats(m, random));
+    const std::vector<float> before = random_floats(kRows * m, random);
+    struct Outs {
+      std::vector<float> linear, normed, glu;
+    };
+    const auto run = [&](int64_t rows_at_once) {
+      const Guarded linear(*backend, {1, 1, kRows, m}, before), other(*backend, {1, 1, kRows, m}),
+          gated(*backend, {1, 1, kRows, m});
+      for (int64_t row = 0; row < kRows; row += rows_at_once) {
+        const int64_t n = std::min(kRows - row, rows_at_once);
+        const auto part = [&](const Guarded& all) { return row_range(all, row, n); };
+        const RmsNorm norm{.x = part(x), .weight = norm_weight, .out = part(normed), .eps = 1e-5f};
+        const Linear ops[] = {{.x = part(normed),
+                               .weight = gate.tensor,
+                               .out = part(linear),
+                               .bias = bias,
+                               .accumulate = true},
+                              {.x = part(normed), .weight = up.tensor, .out = part(other)}};
+        backend->norm_linears(norm, ops);
+        const Linear first{.x = part(normed), .weight = gate.tensor, .out = part(gated)};
+        backend->norm_glu(
+            norm, first, ops[1],
+            {.gate = part(gated), .up = part(other), .out = part(gated), .act = Act::silu});
+      }
+      require_ok(backend->synchronize());
+      CHECK((linear.guards_intact() && gated.guards_intact()));
+      return Outs{linear.floats(), normed.floats(), gated.floats()};
+    };
+    const Outs decoded = run(7);
+    for (const int64_t rows_at_once : {int64_t{17}, int64_t{100}, kRows}) {
+      const Outs passed = run(rows_at_once);
+      CHECK(same_bits(passed.linear, decoded.linear));
+      CHECK(same_bits(passed.normed, decoded.normed));
+      CHECK(same_bits(passed.glu, decoded.glu));
+    }
+  }
 }

@@ -18,7 +18,7 @@ struct Shape {
 };
 constexpr Shape kShapes[] = {{4096, 4096}, {6144, 4096}, {28672, 4096}, {4096, 14336}};
 constexpr DType kTypes[] = {DType::q4_0, DType::q4_K, DType::q8_0, DType::f16};
-constexpr int64_t kRows[] = {1, 8, 16, 32, 64, 65, 128, 512, 2048, 4096};
+constexpr int64_t kRows[] = {1, 8, 16, 32, 64, 128, 129, 256, 512, 2048, 4096};
 constexpr int64_t kMostRows = 4096;
 
 // Rows of a few kinds, over and over.

@@ -128,6 +128,8 @@ TEST_CASE("cuda moe_ffn: every row is the sum of its experts, bit for bit") {
   check_moe(*cuda, {DType::q4_K, DType::q6_K, Act::silu, 3, 4, 256, 256, 2, false}, random);
   check_moe(*cuda, {DType::iq3_S, DType::q2_K, Act::silu, 2, 4, 256, 256, 2, true}, random);
   check_moe(*cuda, {DType::f16, DType::iq3_S, Act::gelu_tanh, 1, 3, 24, 256, 2, true}, random);
+  check_moe(*cuda, {DType::f16, DType::f16, Act::silu, 23, 4, 40, 72, 2, true}, random);
+  check_moe(*cuda, {DType::bf16, DType::q8_0, Act::silu, 6, 4, 24, 96, 3, false}, random);
   check_moe(*cuda, {DType::f32, DType::bf16, Act::silu, 5, 5, 24, 20, 2, true}, random);
 }
 

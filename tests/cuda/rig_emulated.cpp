@@ -25,11 +25,11 @@ void use_schedule(int index) {
 }
 
 int n_device_kinds() {
-  return 2;
+  return 3;
 }
 
 void use_device_kind(int index) {
-  constexpr int kCapabilities[] = {90, 80};
+  constexpr int kCapabilities[] = {90, 80, 75};
   simt::DeviceSettings settings = simt::device_settings();
   settings.compute_capability = kCapabilities[index];
   simt::set_device(settings);

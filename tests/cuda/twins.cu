@@ -147,6 +147,19 @@ __global__ void products_of_halves(uint32_t* out) {
   for (uint32_t k = 0; k < 4; ++k) out[(blockIdx.x * 32 + threadIdx.x) * 4 + k] = bits_of(d[k]);
 }
 
+__global__ void products_of_tf32(uint32_t* out) {
+  const uint32_t i = (blockIdx.x * 32 + threadIdx.x) * 16;
+  float d[4] = {1, float(mix(i) % 1000), 0.5f, -0.25f};
+  const auto small = [](uint32_t at) { return __float_as_uint(float(int(mix(at) % 2047)) - 1023); };
+  for (uint32_t step = 0; step < 2; ++step) {
+    uint32_t a[4], b[2];
+    for (uint32_t k = 0; k < 4; ++k) a[k] = small(i + step * 6 + k);
+    for (uint32_t k = 0; k < 2; ++k) b[k] = small(i + step * 6 + 4 + k);
+    mma_tf32(d, a, b);
+  }
+  for (uint32_t k = 0; k < 4; ++k) out[(blockIdx.x * 32 + threadIdx.x) * 4 + k] = bits_of(d[k]);
+}
+
 // Copies 2 x 512 bytes through shared memory, a part of them zeros, and loads matrices from there.
 __global__ void copies_and_matrices(const uint4* from, uint32_t* out) {
   LM_SHARED(uint4, rows);
@@ -287,7 +300,7 @@ std::vector<Twin> run_twins() {
   if (cudaGetDeviceCount(&n_devices) != cudaSuccess || n_devices == 0) return {};
   std::vector<uint32_t> counters = run(8, 96, 1, atomics);
   if (!counters.empty()) counters.resize(12);
-  return {
+  std::vector<Twin> twins = {
       {"halves to floats", run(256, 256, 2, halves_to_floats)},
       {"floats to halves", run(256, 256, 1, floats_to_halves)},
       {"arithmetic of halves", run(64, 256, 4, arithmetic_of_halves)},
@@ -299,6 +312,11 @@ std::vector<Twin> run_twins() {
       {"copies and matrices", run_copies()},
       {"atomics", counters},
   };
+  cudaDeviceProp properties = {};
+  const bool good = cudaGetDeviceProperties(&properties, 0) == cudaSuccess;
+  if (good && properties.major < 8) return twins;  // Turing multiplies no tf32
+  twins.push_back({"products of tf32", run(64, 32, 4, products_of_tf32)});
+  return twins;
 }
 
 std::vector<Curve> run_curves() {

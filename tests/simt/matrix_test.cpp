@@ -63,6 +63,26 @@ __global__ void multiply_halves(const __half* a, const __half* b, float* d) {
   }
 }
 
+__global__ void multiply_tf32(const float* a, const float* b, float* d) {
+  const int group = int(threadIdx.x) >> 2, in_group = int(threadIdx.x) % 4;
+  uint32_t fragment_a[4], fragment_b[2];
+  for (int i = 0; i < 4; ++i) {
+    const int row = i % 2 == 0 ? group : group + 8, col = i < 2 ? in_group : in_group + 4;
+    fragment_a[i] = __float_as_uint(a[row * 8 + col]);
+  }
+  for (int i = 0; i < 2; ++i) {
+    fragment_b[i] = __float_as_uint(b[(in_group + 4 * i) * 8 + group]);
+  }
+  float sum[4];
+  for (int i = 0; i < 4; ++i) {
+    sum[i] = d[(i < 2 ? group : group + 8) * 8 + in_group * 2 + (i & 1)];
+  }
+  lm::cuda::mma_tf32(sum, fragment_a, fragment_b);
+  for (int i = 0; i < 4; ++i) {
+    d[(i < 2 ? group : group + 8) * 8 + in_group * 2 + (i & 1)] = sum[i];
+  }
+}
+
 // `n` matrices of 8 x 8, of which the rows lie `stride` halves apart.
 template <int n, bool transposed>
 __global__ void load_matrices(const uint16_t* from, int stride, uint32_t* to) {
@@ -180,6 +200,32 @@ TEST_CASE("a product of halves is the product") {
       }
     }
   });
+}
+
+TEST_CASE("a product of tf32 is the product, and of f32 is an error") {
+  lm::test::Random random(5);
+  std::array<float, 16 * 8> a;
+  std::array<float, 8 * 8> b;
+  for (float& x : a) x = __half2float(__float2half_rn(random.normal()));
+  for (float& x : b) x = __half2float(__float2half_rn(random.normal()));
+  for_each_schedule([&] {
+    std::array<float, 16 * 8> d;
+    d.fill(0.5f);
+    REQUIRE(run_kernel(1, 32, 0, multiply_tf32, a.data(), b.data(), d.data()) == cudaSuccess);
+    for (size_t i = 0; i < 16; ++i) {
+      for (size_t j = 0; j < 8; ++j) {
+        double sum = 0.5;
+        for (size_t k = 0; k < 8; ++k) sum += double(a[i * 8 + k]) * double(b[k * 8 + j]);
+        REQUIRE(d[i * 8 + j] == doctest::Approx(sum).epsilon(1e-7));
+      }
+    }
+  });
+  const simt::ErrorCollector errors;
+  std::array<float, 16 * 8> d{};
+  b[3] = 0.1f;
+  CHECK(run_kernel(1, 32, 0, multiply_tf32, a.data(), b.data(), d.data()) ==
+        cudaErrorLaunchFailure);
+  CHECK(errors.has("more bits than tf32"));
 }
 
 TEST_CASE("matrices are loaded by rows or by columns") {

@@ -1,5 +1,6 @@
 #include "tests/simt/warp_matrix.h"
 
+#include <bit>
 #include <cstring>
 
 #include "quant/half.h"
@@ -25,6 +26,13 @@ void widen(const uint16_t* from, double* to) {
   float values[n];
   for (int i = 0; i < n; ++i) values[i] = lm::f16_to_f32(from[i]);
   for (int i = 0; i < n; ++i) to[i] = values[i];
+}
+template <int n>
+void widen(const uint32_t* from, double* to) {
+  for (int i = 0; i < n; ++i) {
+    if ((from[i] & 0x1fffu) != 0) fail("mma: a number has more bits than tf32");
+    to[i] = std::bit_cast<float>(from[i]);
+  }
 }
 
 // d[16, 8] += a[16, k] b[k, 8] with k = 8 elements of 4 / sizeof(Element) to a word: lane 4g + t
@@ -110,6 +118,16 @@ void mma_f16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2], cons
               {file, line},
               &operand,
               &resolve_product<float, uint16_t, double>});
+}
+
+void mma_tf32(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2], const char* file,
+              int line) {
+  Fragments<float> operand = {d, a, b};
+  meet_lanes({kWholeWarp,
+              "mma.m16n8k8.tf32",
+              {file, line},
+              &operand,
+              &resolve_product<float, uint32_t, double>});
 }
 
 void load_matrix(std::span<uint32_t> r, const void* row, bool transposed, const char* file,

@@ -9,11 +9,14 @@
 
 namespace simt {
 
-// Sums are exact (f16: as good as float64) and rounded once; tensor cores keep a few bits fewer.
+// Sums are exact (f16, tf32: as good as float64) and rounded once; tensor cores keep a few bits
+// fewer.
 void mma_s8(int (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2],
             const char* file = __builtin_FILE(), int line = __builtin_LINE());
 void mma_f16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2],
              const char* file = __builtin_FILE(), int line = __builtin_LINE());
+void mma_tf32(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2],
+              const char* file = __builtin_FILE(), int line = __builtin_LINE());
 
 // r.size() (1, 2, 4) matrices of 8 x 8 halves; lanes 8i..8i+7 say where the rows of matrix i lie.
 void load_matrix(std::span<uint32_t> r, const void* row, bool transposed,

@@ -38,6 +38,10 @@ inline void mma_f16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2
   simt::mma_f16(d, a, b);
 }
 
+inline void mma_tf32(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
+  simt::mma_tf32(d, a, b);
+}
+
 template <int N>
 void load_matrix(uint32_t (&r)[N], const void* row) {
   simt::load_matrix(r, row, false);
