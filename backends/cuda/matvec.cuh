@@ -111,14 +111,14 @@ __device__ inline void add_chunk(const typename F::Chunk& weights, const InputCh
 
 // The sums of chunks [begin, end) of a block's tiles. kAhead chunks of each tile are on their way
 // while one is multiplied; the first ones are asked for before the previous kernel, which makes x,
-// has finished.
-template <class F, int kFrags>
+// has finished. kAlone: twice as many, of a block that has a multiprocessor's registers to itself.
+template <class F, int kFrags, bool kAlone>
 struct Segment {
   // As registers allow; one fat chunk is as many bytes.
   static constexpr size_t kNarrowBytes = F::kMinimum ? 32 : 48;  // minima bring sums of x with them
   static constexpr bool kTwo =
       !F::kHeavy && (kFrags == 2 || sizeof(typename F::Chunk) <= kNarrowBytes);
-  static constexpr int kAhead = kTwo ? 2 : 1;
+  static constexpr int kAhead = (kTwo ? 2 : 1) * (kAlone ? 2 : 1);
   static constexpr int kChunks = plane_record(F::kType).columns / kChunkColumns;
   const uint8_t* tiles[kTilesPerBlock];
   int begin, end, lane;
@@ -154,9 +154,9 @@ struct Segment {
   }
 };
 
-template <class F, int kFrags>
+template <class F, int kFrags, bool kAlone>
 __device__ inline void aim(const MatvecParams& p, const Item& item, int expert,
-                           Segment<F, kFrags>& sums) {
+                           Segment<F, kFrags, kAlone>& sums) {
   const int64_t offset = expert * p.experts.matrix_bytes + item.tile * p.tile_bytes;
   const MatvecJob& job = p.jobs[item.job];
   sums.tiles[0] = job.weights + offset;
@@ -172,13 +172,14 @@ template <int kFrags>
 inline constexpr int kParts = kPartFloats<kTilesPerBlock, kFrags>;
 
 inline constexpr int kChunksAtOnce = 4;  // that a warp quantizes
+inline constexpr int kLongSum = 64;      // chunks
 template <int kFrags>
 inline constexpr int kBlocksAtOnce = kFrags == 1 ? kNarrowBlocks : kWideBlocks;
 
 // Block: a warp for each segment. Grid: as many blocks as run at once, which share the items;
 // experts. Bytes: the matrices once; x from the caches for each item.
-template <class F, int kFrags>
-__global__ void __launch_bounds__(32 * kMostSegments, kBlocksAtOnce<kFrags>)
+template <class F, int kFrags, bool kAlone>
+__global__ void __launch_bounds__(32 * kMostSegments, kAlone ? 1 : kBlocksAtOnce<kFrags>)
     matvec_kernel(const MatvecParams p) {
   LM_SHARED(float, parts);
   allow_next_kernel();
@@ -186,7 +187,7 @@ __global__ void __launch_bounds__(32 * kMostSegments, kBlocksAtOnce<kFrags>)
   RowRange rows = rows_of_block(p, expert);
   if (rows.count == 0) return;
   const int segment = int(threadIdx.x) / 32, n_segments = int(blockDim.x) / 32;
-  Segment<F, kFrags> sums;
+  Segment<F, kFrags, kAlone> sums;
   sums.begin = p.x.n_chunks * segment / n_segments;
   sums.end = p.x.n_chunks * (segment + 1) / n_segments;
   sums.lane = int(threadIdx.x) % 32;
@@ -234,10 +235,15 @@ void launch_matvec(const Context& context, const MatvecParams& params, int segme
   const bool experts = params.experts.n > 0;
   const int at_once = context.facts.n_multiprocessors * kBlocksAtOnce<kFrags>;
   const int n_blocks = experts ? params.n_items : std::min(params.n_items, at_once);
-  launch(context, matvec_kernel<F, kFrags>,
-         {dim3(unsigned(n_blocks), unsigned(experts ? params.experts.n : 1)),
-          dim3(unsigned(32 * segments)), shared},
-         params);
+  const Grid grid = {dim3(unsigned(n_blocks), unsigned(experts ? params.experts.n : 1)),
+                     dim3(unsigned(32 * segments)), shared};
+  if constexpr (kFrags == 1) {
+    // One block of a multiprocessor has too few bytes on their way for its share of the bandwidth.
+    if (!experts && n_blocks <= context.facts.n_multiprocessors && params.x.n_chunks >= kLongSum) {
+      return launch(context, matvec_kernel<F, kFrags, true>, grid, params);
+    }
+  }
+  launch(context, matvec_kernel<F, kFrags, false>, grid, params);
 }
 
 template <class F>

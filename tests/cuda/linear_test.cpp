@@ -83,6 +83,28 @@ TEST_CASE("cuda linear: every type, odd rows and columns, against f64") {
   check_linear(*cuda, DType::q4_0, {9, 8210, 32}, random);
 }
 
+// One row of x times few rows of weights: a kernel that fetches further ahead.
+TEST_CASE("cuda linear: long sums alone and in company have the same bits") {
+  constexpr int64_t kColumns = 66 * 128, kOut = 37, kRows = 9;
+  const auto cuda = reserved(open_cuda(), kColumns);
+  if (cuda == nullptr) LM_SKIP("no CUDA device");
+  Random random(212);
+  for (const DType type : kPlaneTypes) {
+    check_linear(*cuda, type, {2, kOut, kColumns}, random);
+    const TestWeight host = random_weight(type, {1, 1, kOut, kColumns}, random);
+    const LoadedWeight weight = require_ok(cuda->load_weight(host.host(), WeightUse::matrix));
+    const std::vector<float> x = random_floats(kRows * kColumns, random);
+    const std::vector<float> first(x.begin(), x.begin() + kColumns);
+    Guarded one(*cuda, {1, 1, 1, kColumns}, first), all(*cuda, {1, 1, kRows, kColumns}, x);
+    Guarded alone(*cuda, {1, 1, 1, kOut}), together(*cuda, {1, 1, kRows, kOut});
+    cuda->linear({.x = one, .weight = weight.tensor, .out = alone});
+    cuda->linear({.x = all, .weight = weight.tensor, .out = together});
+    std::vector<float> row = together.floats();
+    row.resize(kOut);
+    REQUIRE(same_bits(alone.floats(), row));
+  }
+}
+
 TEST_CASE("cuda linear: plain numbers, on every kind of device, under every schedule") {
   LM_CUDA(any);
   for_each_device_kind([] {
