@@ -20,6 +20,7 @@ bool rows_are_aligned(const AttentionParams& p) {
 
 Status prepare_attention(const DeviceFacts& facts) {
   LM_TRY(prepare_attention_decode(facts));
+  LM_TRY(prepare_attention_decode_any());
   return prepare_attention_prefill(facts);
 }
 
@@ -52,8 +53,13 @@ void attention(const Context& context, const Attention& op, const StepView& step
                                   .n_heads = int(n_heads),
                                   .group = int(n_heads / n_kv_heads)};
   const DType type = op.k_cache.dtype;
-  if (!decodes(context, params, type)) return attention_any(context, params, type, 1);
-  attention_decode(context, params, type);
+  if (decodes(context, params, type)) {
+    attention_decode(context, params, type);
+  } else if (decodes_any(params)) {
+    attention_decode_any(context, params, type);
+  } else {
+    return attention_any(context, params, type, 1);
+  }
   if (n <= kMostDecodeRows) return;
   if (prefills(context, params, type)) return attention_prefill(context, params, type);
   attention_any(context, params, type, kMostDecodeRows + 1);

@@ -41,6 +41,11 @@ bool decodes(const Context& context, const AttentionParams& params, DType type);
 size_t decode_scratch_bytes(const StepLimits& limits);
 void attention_decode(const Context& context, const AttentionParams& params, DType type);
 
+// attention_decode_any.cu: the same for every type and block, of heads of up to 256 dimensions.
+Status prepare_attention_decode_any();
+bool decodes_any(const AttentionParams& params);
+void attention_decode_any(const Context& context, const AttentionParams& params, DType type);
+
 // attention_prefill.cu: sequences of more rows, where prefills().
 Status prepare_attention_prefill(const DeviceFacts& facts);
 bool prefills(const Context& context, const AttentionParams& params, DType type);

@@ -1,6 +1,6 @@
 // Attention of every type and shape: a block takes one row and head, its threads are keys when
-// scores are computed and dimensions when values are added. For caches in f32, and heads or blocks
-// of unusual size.
+// scores are computed and dimensions when values are added. For prompts over caches in f32, and
+// over heads or blocks of unusual size.
 #include "backends/cuda/attention.cuh"
 #include "backends/cuda/launch.h"
 #include "backends/cuda/ptx.cuh"

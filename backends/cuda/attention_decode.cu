@@ -21,19 +21,6 @@ constexpr int kThreads = kWarps * kWarp;
 constexpr int kBlocksAtOnce = 2;
 constexpr int kKeysOfWarp = kSegment / kWarps;  // of each segment
 
-// One item of work: some queries of one KV head and the parts of the keys to be reduced for them.
-struct Item {
-  SequencePlan plan;
-  int kv_head, first_query, n_queries;
-  int first_part, n_parts;
-
-  // Query i of the item is a row of the sequence and a head of the group.
-  __device__ int row(int i, int group) const { return (first_query + i) / group; }
-  __device__ int head(int i, int group) const {
-    return kv_head * group + (first_query + i) % group;
-  }
-};
-
 // What a block keeps in shared memory.
 template <int kDim>
 struct SharedParts {
@@ -48,29 +35,6 @@ struct SharedParts {
   Item item;
   bool has_item;
 };
-
-__device__ Item item_of(const AttentionParams& p, const SequencePlan& plan, int index) {
-  Item item;
-  item.plan = plan;
-  item.kv_head = index % p.k.n_heads;
-  index /= p.k.n_heads;
-  item.first_query = index % plan.n_tiles * kTileQueries;
-  item.n_queries = min(kTileQueries, plan.n_rows * p.group - item.first_query);
-  item.first_part = plan.first_part + (plan.split ? index / plan.n_tiles : 0);
-  item.n_parts = plan.split ? 1 : plan.n_parts;
-  return item;
-}
-
-// The index-th item, if there is one; by a warp.
-__device__ void take_item(const AttentionParams& p, const PartMemory& memory, int index, Item& item,
-                          bool& has_item) {
-  SequencePlan plan;
-  int within = 0;
-  const bool found = find_item(p, memory.n_slots, index, plan, within);
-  if (threadIdx.x != 0) return;
-  has_item = found;
-  if (found) item = item_of(p, plan, within);
-}
 
 // The queries as operands of the products, and what they see; zeros where the item has none.
 template <int kDim>
@@ -178,18 +142,6 @@ __device__ void share(const Item& item, const WarpState<kDim>& state, SharedPart
       sums[HeadDims<kDim>::output_dim(n, 2 * t + 1)] = state.sums[n][2 * q + 1];
     }
   }
-}
-
-// Where the part-th part of a query's state lies.
-__device__ inline int64_t slot_of(const AttentionParams& p, const SequencePlan& plan, int row,
-                                  int head, int part) {
-  return plan.first_slot + (int64_t(row) * p.n_heads + head) * plan.n_parts + part -
-         plan.first_part;
-}
-
-__device__ inline float* out_of(const AttentionParams& p, const SequencePlan& plan, int row,
-                                int head) {
-  return p.out + (int64_t(plan.first_row + row) * p.n_heads + head) * p.out_stride;
 }
 
 // The warps' sums of a part become one, in order; it is kept for the other kernel, or merged with
@@ -350,14 +302,6 @@ __global__ void __launch_bounds__(kMergeThreads)
   }
 }
 
-// The most items that a step of this shape can have: of as many keys as the table has room for.
-int64_t most_items_of(const AttentionParams& p) {
-  const int64_t rows = std::min(p.n_tokens, kMostDecodeRows);
-  const int64_t tiles = (rows * p.group + kTileQueries - 1) / kTileQueries;
-  const int64_t parts = (int64_t(p.max_blocks) * p.k.block_size + kSegment - 1) / kSegment;
-  return p.n_seqs * tiles * p.k.n_heads * parts;
-}
-
 template <template <int> class Chunk, int kDim>
 void launch_decode(const Context& context, const AttentionParams& params,
                    const PartMemory& memory) {
@@ -413,21 +357,29 @@ size_t decode_scratch_bytes(const StepLimits& limits) {
   return slots * (size_t(limits.head_dim) * sizeof(float) + sizeof(float2));
 }
 
-void attention_decode(const Context& context, const AttentionParams& params, DType type) {
+PartMemory part_memory_of(const Context& context, const AttentionParams& params) {
   const size_t slot_bytes = size_t(params.k.head_dim) * sizeof(float) + sizeof(float2);
   const size_t slots = context.scratch.bytes[size_t(Scratch::attention)] / slot_bytes;
   std::byte* base = context.memory(Scratch::attention);
-  const PartMemory memory = {
+  return {
       .sums = reinterpret_cast<float*>(base),
       .states = reinterpret_cast<float2*>(base + slots * size_t(params.k.head_dim) * sizeof(float)),
       .n_slots = int(slots)};
-  launcher_of(type, params.k.head_dim)(context, params, memory);
+}
+
+void merge_parts(const Context& context, const AttentionParams& params, const PartMemory& memory) {
   const int rows = params.n_tokens * params.n_heads;
   launch(context, merge_parts_kernel,
          {.blocks = dim3(unsigned(std::min(rows, 8 * context.facts.n_multiprocessors))),
           .threads = dim3(kMergeThreads),
           .shared_bytes = sizeof(MergeSteps)},
          params, memory);
+}
+
+void attention_decode(const Context& context, const AttentionParams& params, DType type) {
+  const PartMemory memory = part_memory_of(context, params);
+  launcher_of(type, params.k.head_dim)(context, params, memory);
+  merge_parts(context, params, memory);
 }
 
 }  // namespace lm::cuda

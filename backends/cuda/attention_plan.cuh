@@ -8,6 +8,8 @@
 // an item of work and a second kernel merges them; a sequence for which there is none has one item
 // for each tile and KV head, which does the same alone.
 #pragma once
+#include <algorithm>
+
 #include "backends/cuda/attention.cuh"
 #include "backends/cuda/reduce.cuh"
 
@@ -43,6 +45,11 @@ struct PartMemory {
   float2* states;
   int n_slots;
 };
+
+// attention_decode.cu: the step's scratch memory as such, and the kernel that merges the parts of
+// each row and head; rows of no sequence become zeros.
+PartMemory part_memory_of(const Context& context, const AttentionParams& params);
+void merge_parts(const Context& context, const AttentionParams& params, const PartMemory& memory);
 
 struct SequencePlan {
   int sequence, first_row, n_rows, kv_len;
@@ -126,6 +133,62 @@ __device__ inline bool find_row(const AttentionParams& p, int n_slots, int row,
     return true;
   }
   return false;
+}
+
+// One item of work: some queries of one KV head and the parts of the keys to be reduced for them.
+struct Item {
+  SequencePlan plan;
+  int kv_head, first_query, n_queries;
+  int first_part, n_parts;
+
+  // Query i of the item is a row of the sequence and a head of the group.
+  __device__ int row(int i, int group) const { return (first_query + i) / group; }
+  __device__ int head(int i, int group) const {
+    return kv_head * group + (first_query + i) % group;
+  }
+};
+
+__device__ inline Item item_of(const AttentionParams& p, const SequencePlan& plan, int index) {
+  Item item;
+  item.plan = plan;
+  item.kv_head = index % p.k.n_heads;
+  index /= p.k.n_heads;
+  item.first_query = index % plan.n_tiles * kTileQueries;
+  item.n_queries = min(kTileQueries, plan.n_rows * p.group - item.first_query);
+  item.first_part = plan.first_part + (plan.split ? index / plan.n_tiles : 0);
+  item.n_parts = plan.split ? 1 : plan.n_parts;
+  return item;
+}
+
+// The index-th item, if there is one; by a warp.
+__device__ inline void take_item(const AttentionParams& p, const PartMemory& memory, int index,
+                                 Item& item, bool& has_item) {
+  SequencePlan plan;
+  int within = 0;
+  const bool found = find_item(p, memory.n_slots, index, plan, within);
+  if (threadIdx.x != 0) return;
+  has_item = found;
+  if (found) item = item_of(p, plan, within);
+}
+
+// Where the part-th part of a query's state lies.
+__device__ inline int64_t slot_of(const AttentionParams& p, const SequencePlan& plan, int row,
+                                  int head, int part) {
+  return plan.first_slot + (int64_t(row) * p.n_heads + head) * plan.n_parts + part -
+         plan.first_part;
+}
+
+__device__ inline float* out_of(const AttentionParams& p, const SequencePlan& plan, int row,
+                                int head) {
+  return p.out + (int64_t(plan.first_row + row) * p.n_heads + head) * p.out_stride;
+}
+
+// The most items that a step of this shape can have: of as many keys as the table has room for.
+inline int64_t most_items_of(const AttentionParams& p) {
+  const int64_t rows = std::min(p.n_tokens, kMostDecodeRows);
+  const int64_t tiles = (rows * p.group + kTileQueries - 1) / kTileQueries;
+  const int64_t parts = (int64_t(p.max_blocks) * p.k.block_size + kSegment - 1) / kSegment;
+  return p.n_seqs * tiles * p.k.n_heads * parts;
 }
 
 }  // namespace lm::cuda

@@ -75,14 +75,21 @@ __device__ bool find_tile(const AttentionParams& p, int queries, int index, Quer
   return false;
 }
 
-template <int kDim, int kRowTiles>
+// Dimensions of a head: known when compiling, or not and then as many zeros more as make kDim.
+template <class Rows, int kDim>
+__device__ inline int head_dim_of(const AttentionParams& p) {
+  return Rows::kPadded ? p.k.head_dim : kDim;
+}
+
+template <class Rows, int kDim, int kRowTiles>
 __device__ void load_queries(const AttentionParams& p, const QueryTile& tile, int kv_head,
                              SharedTiles<kDim, kRowTiles>& s) {
   constexpr int kPieces = kDim / 4;
+  const int head_dim = head_dim_of<Rows, kDim>(p);
   for (int i = int(threadIdx.x); i < s.kQueries * kPieces; i += kThreads) {
     const int query = i / kPieces, dim = i % kPieces * 4;
     uint2 halves = make_uint2(0, 0);
-    if (query < tile.n_queries) {
+    if (query < tile.n_queries && dim < head_dim) {
       const int of_sequence = tile.first_query + query;
       const int64_t row = tile.first_row + of_sequence / p.group;
       const int head = kv_head * p.group + of_sequence % p.group;
@@ -97,8 +104,10 @@ __device__ void load_queries(const AttentionParams& p, const QueryTile& tile, in
 
 // How rows of the cache come to shared memory as halves: f16 on their own, q8_0 through registers.
 // Rows that no query sees become zeros.
-struct F16Rows {
+template <bool kIsPadded>
+struct HalfCacheRows {
   static constexpr DType kType = DType::f16;
+  static constexpr bool kPadded = kIsPadded;
   template <int kDim>
   __device__ static void load(const KvCacheView& cache, const int32_t (&rows)[kKeys<kDim>],
                               HalfRows<kDim, kKeys<kDim>>& to) {
@@ -107,14 +116,20 @@ struct F16Rows {
     for (int i = int(threadIdx.x); i < kKeys<kDim> * kPieces; i += kThreads) {
       const int key = i / kPieces, dim = i % kPieces * 8;
       const int32_t row = rows[key];
-      const std::byte* from = cache.data + (int64_t(max(row, 0)) * kDim + dim) * 2;
-      copy_async_16(to.at(key, dim), from, row >= 0);
+      const int head_dim = kPadded ? cache.head_dim : kDim;
+      const bool padding = kPadded && dim >= head_dim;
+      const std::byte* from =
+          cache.data + (int64_t(max(row, 0)) * head_dim + (padding ? 0 : dim)) * 2;
+      copy_async_16(to.at(key, dim), from, row >= 0 && !padding);
     }
   }
 };
+using F16Rows = HalfCacheRows<false>;
+using PaddedRows = HalfCacheRows<true>;  // heads of a multiple of 8 dimensions
 
 struct Q8Rows {
   static constexpr DType kType = DType::q8_0;
+  static constexpr bool kPadded = false;
   template <int kDim>
   __device__ static void load(const KvCacheView& cache, const int32_t (&rows)[kKeys<kDim>],
                               HalfRows<kDim, kKeys<kDim>>& to) {
@@ -200,9 +215,10 @@ __device__ inline void add_values(const SharedTiles<kDim, kRowTiles>& s,
   }
 }
 
-template <int kDim, int kRowTiles>
+template <class Rows, int kDim, int kRowTiles>
 __device__ void write_out(const AttentionParams& p, const QueryTile& tile, int kv_head,
                           const SoftmaxState<kDim / 8> (&states)[kRowTiles]) {
+  const int n_pieces = head_dim_of<Rows, kDim>(p) / 8;
   const int lane = int(threadIdx.x) % kWarp, warp = int(threadIdx.x) / kWarp;
 #pragma unroll
   for (int r = 0; r < kRowTiles; ++r) {
@@ -218,6 +234,7 @@ __device__ void write_out(const AttentionParams& p, const QueryTile& tile, int k
       float* out = p.out + (row * p.n_heads + head) * p.out_stride + 2 * (lane % 4);
 #pragma unroll
       for (int n = 0; n < kDim / 8; ++n) {
+        if (n >= n_pieces) break;
         out[8 * n] = states[r].sums[n][2 * q] * factor;
         out[8 * n + 1] = states[r].sums[n][2 * q + 1] * factor;
       }
@@ -246,7 +263,7 @@ __global__ __launch_bounds__(kThreads, 2) void attention_prefill_kernel(Attentio
   }
   SoftmaxState<kDim / 8> states[kRowTiles];
   const int begin = keys.begin / kN * kN;
-  load_queries(p, tile, kv_head, s);
+  load_queries<Rows>(p, tile, kv_head, s);
   find_rows(p, tile, kv_head, begin, keys, s.rows[0]);
   __syncthreads();
   Rows::load(p.k, s.rows[0], s.keys);
@@ -280,7 +297,7 @@ __global__ __launch_bounds__(kThreads, 2) void attention_prefill_kernel(Attentio
     commit_copies();
     add_values<kDim, kRowTiles>(s, weights, states);
   }
-  write_out<kDim, kRowTiles>(p, tile, kv_head, states);
+  write_out<Rows, kDim, kRowTiles>(p, tile, kv_head, states);
 }
 
 template <class Rows, int kDim, int kRowTiles>
@@ -306,6 +323,7 @@ struct PrefillKernel {
 struct Kernel {
   DType type;
   int head_dim;
+  bool padded;  // fewer dimensions will do, if they are a multiple of 8
   size_t shared_bytes;
   Status (*prepare)(const DeviceFacts&);
   void (*start)(const Context&, const AttentionParams&);
@@ -314,21 +332,25 @@ struct Kernel {
 template <class Rows, int kDim, int kRowTiles>
 constexpr Kernel kernel_of() {
   using Of = PrefillKernel<Rows, kDim, kRowTiles>;
-  return {Rows::kType, kDim, sizeof(typename Of::Shared), &Of::prepare, &Of::start};
+  return {Rows::kType, kDim, Rows::kPadded, sizeof(typename Of::Shared), &Of::prepare, &Of::start};
 }
 
 // The first that fits: a device of little shared memory takes fewer queries at a time.
 constexpr Kernel kKernels[] = {
-    kernel_of<F16Rows, 64, 2>(),  kernel_of<F16Rows, 80, 2>(),  kernel_of<F16Rows, 96, 2>(),
-    kernel_of<F16Rows, 128, 2>(), kernel_of<F16Rows, 128, 1>(), kernel_of<F16Rows, 256, 1>(),
-    kernel_of<Q8Rows, 64, 2>(),   kernel_of<Q8Rows, 96, 2>(),   kernel_of<Q8Rows, 128, 2>(),
-    kernel_of<Q8Rows, 128, 1>(),  kernel_of<Q8Rows, 256, 1>(),
+    kernel_of<F16Rows, 64, 2>(),     kernel_of<F16Rows, 80, 2>(),
+    kernel_of<F16Rows, 96, 2>(),     kernel_of<F16Rows, 128, 2>(),
+    kernel_of<F16Rows, 128, 1>(),    kernel_of<F16Rows, 256, 1>(),
+    kernel_of<Q8Rows, 64, 2>(),      kernel_of<Q8Rows, 96, 2>(),
+    kernel_of<Q8Rows, 128, 2>(),     kernel_of<Q8Rows, 128, 1>(),
+    kernel_of<Q8Rows, 256, 1>(),     kernel_of<PaddedRows, 64, 2>(),
+    kernel_of<PaddedRows, 128, 1>(), kernel_of<PaddedRows, 256, 1>(),
 };
 
 const Kernel* find_kernel(const DeviceFacts& facts, DType type, int head_dim) {
   for (const Kernel& kernel : kKernels) {
-    if (kernel.type == type && kernel.head_dim == head_dim &&
-        kernel.shared_bytes <= size_t(facts.max_shared_bytes)) {
+    const bool does = kernel.padded ? head_dim < kernel.head_dim && head_dim % 8 == 0
+                                    : head_dim == kernel.head_dim;
+    if (kernel.type == type && does && kernel.shared_bytes <= size_t(facts.max_shared_bytes)) {
       return &kernel;
     }
   }

@@ -26,12 +26,17 @@ struct KvCacheView {
   }
 };
 
-// The three types: at() is a number of the cache; store() is called by a warp, whose lane i holds
+// The three types: at() is a number of the cache; four_at() are four of a head of whole fours, the
+// first of them as well; store() is called by a warp, whose lane i holds
 // dimension `first` + i (of 32), or nothing where `valid` is false.
 struct F32Kv {
   static constexpr DType kType = DType::f32;
   __device__ static float at(const KvCacheView& c, const std::byte* head, int token, int dim) {
     return reinterpret_cast<const float*>(head)[int64_t(token) * c.head_dim + dim];
+  }
+  __device__ static float4 four_at(const KvCacheView& c, const std::byte* head, int token,
+                                   int dim) {
+    return reinterpret_cast<const float4*>(head)[(int64_t(token) * c.head_dim + dim) / 4];
   }
   __device__ static void store(const KvCacheView& c, std::byte* head, int token, int dim, float x,
                                bool valid) {
@@ -43,6 +48,12 @@ struct F16Kv {
   static constexpr DType kType = DType::f16;
   __device__ static float at(const KvCacheView& c, const std::byte* head, int token, int dim) {
     return __half2float(reinterpret_cast<const __half*>(head)[int64_t(token) * c.head_dim + dim]);
+  }
+  __device__ static float4 four_at(const KvCacheView& c, const std::byte* head, int token,
+                                   int dim) {
+    const uint2 x = reinterpret_cast<const uint2*>(head)[(int64_t(token) * c.head_dim + dim) / 4];
+    const auto low = [](uint32_t word) { return __half2float(__ushort_as_half(word & 0xFFFF)); };
+    return make_float4(low(x.x), low(x.x >> 16), low(x.y), low(x.y >> 16));
   }
   __device__ static void store(const KvCacheView& c, std::byte* head, int token, int dim, float x,
                                bool valid) {
@@ -64,6 +75,13 @@ struct Q8Kv {
   __device__ static float at(const KvCacheView& c, const std::byte* head, int token, int dim) {
     const int8_t code = reinterpret_cast<const int8_t*>(head)[int64_t(token) * c.head_dim + dim];
     return __half2float(scales(c, head, token)[dim / 32]) * float(code);
+  }
+  __device__ static float4 four_at(const KvCacheView& c, const std::byte* head, int token,
+                                   int dim) {
+    const char4 x = reinterpret_cast<const char4*>(head)[(int64_t(token) * c.head_dim + dim) / 4];
+    const float scale = __half2float(scales(c, head, token)[dim / 32]);
+    return make_float4(scale * float(x.x), scale * float(x.y), scale * float(x.z),
+                       scale * float(x.w));
   }
   // scale = f16(max|x| / 127), code = round-half-even(x / scale): against the scale that is stored.
   // The largest is taken over bits, so that a NaN spoils its 32, visibly. head_dim is whole 32s.

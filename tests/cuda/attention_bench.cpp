@@ -175,11 +175,14 @@ int main() {
       attend(heads, DType::f16, 1, 1, depth);
     }
     attend({32, 32, 80}, DType::f16, 1, 1, depth);
+    attend({32, 8, 120}, DType::f16, 1, 1, depth);  // and f32: without tensor cores
+    attend(of_8b, DType::f32, 1, 1, depth);
   }
   for (const int depth : {512, 2048, 8192}) {
     attend(of_8b, DType::f16, 1, depth, depth);
     attend({32, 8, 64}, DType::f16, 1, depth, depth);
     attend(of_8b, DType::q8_0, 1, depth, depth);
+    attend({32, 8, 120}, DType::f16, 1, depth, depth);
   }
   return 0;
 }

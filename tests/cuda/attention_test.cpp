@@ -104,6 +104,41 @@ TEST_CASE("cuda attention: caches, groups, windows, sinks and caps, like the CPU
   }
 }
 
+// Of every size that some kernel takes in another way: few and many queries of a KV head.
+TEST_CASE("cuda attention: heads of any size in any type, like the CPU's") {
+  LM_READY_CUDA(cuda);
+  int variant = 0;
+  for (const int64_t head_dim : {6, 32, 48, 100, 112, 120, 160, 192, 224, 256}) {
+    for (const DType type : {DType::f32, DType::f16, DType::q8_0}) {
+      if (type == DType::q8_0 && head_dim % 32 != 0) continue;
+      ++variant;
+      AttentionSetup s{
+          .n_heads = 1 + variant % 5, .n_kv_heads = 1, .head_dim = head_dim, .kv = type};
+      s.block_size = variant % 2 == 0 ? 16 : 24;
+      s.window = variant % 3 == 0 ? 290 : 0;
+      s.softcap = variant % 4 == 0 ? 6 : 0;
+      s.sinks = variant % 5 == 0;
+      INFO(name_of(s));
+      check_like_cpu(*cuda, AttentionCase(s, {300, 17}, 144), {1 + variant % 6, 2});
+    }
+  }
+}
+
+TEST_CASE("cuda attention: heads of more dimensions than any kernel has, like the CPU's") {
+  LM_READY_CUDA(cuda);
+  const AttentionSetup s{.n_heads = 2, .n_kv_heads = 1, .head_dim = 320, .kv = DType::f32};
+  const auto cpu = open_cpu("scalar", 1);
+  StepLimits limits = wide_limits();
+  limits.head_dim = 320;
+  require_ok(cpu->reserve(limits));
+  const AttentionCase data(s, {40}, 145);
+  PagedAttention reference(*cpu, data), paged(*cuda, data);
+  const std::vector<float> expected = reference.attend({2}), got = paged.attend({2});
+  for (size_t i = 0; i < got.size(); ++i) {
+    REQUIRE(std::abs(got[i] - expected[i]) <= 1e-4f * float(largest(data.v)));
+  }
+}
+
 // Each group with some size of head, in each type: what a kernel carries at once, and its tails.
 TEST_CASE("cuda attention: every group and head size, like the CPU's") {
   LM_READY_CUDA(cuda);
@@ -135,14 +170,15 @@ TEST_CASE("cuda attention: prompts and decoding rows in one step, like the CPU's
   }
 }
 
-// Prompts of each head size, type and group, around the tiles of queries and keys.
+// Prompts of each head size, type and group, around the tiles of queries and keys. Some sizes have
+// no kernel of their own: theirs is that of more dimensions.
 TEST_CASE("cuda attention: prompts of every head size, like the CPU's") {
   LM_READY_CUDA(cuda);
-  const int64_t head_dims[] = {64, 80, 96, 128, 256};
+  const int64_t head_dims[] = {64, 80, 96, 128, 256, 8, 32, 112, 120, 160, 192};
   int variant = 0;
   for (const int64_t head_dim : head_dims) {
     for (const DType type : {DType::f16, DType::q8_0}) {
-      if (type == DType::q8_0 && head_dim == 80) continue;
+      if (type == DType::q8_0 && head_dim % 32 != 0) continue;
       ++variant;
       AttentionSetup s{
           .n_heads = 1 + variant % 4, .n_kv_heads = 1, .head_dim = head_dim, .kv = type};
@@ -160,7 +196,8 @@ TEST_CASE("cuda attention: any cut of a prompt into chunks gives the same bits")
   for (const AttentionSetup& s :
        {AttentionSetup{.n_heads = 6},
         AttentionSetup{
-            .n_heads = 3, .n_kv_heads = 1, .head_dim = 128, .kv = DType::q8_0, .window = 40}}) {
+            .n_heads = 3, .n_kv_heads = 1, .head_dim = 128, .kv = DType::q8_0, .window = 40},
+        AttentionSetup{.n_heads = 2, .n_kv_heads = 1, .head_dim = 120}}) {
     const AttentionCase data(s, {200}, 143);
     PagedAttention paged(*cuda, data);
     const std::vector<float> whole = paged.attend({150});
@@ -189,6 +226,9 @@ TEST_CASE("cuda attention: a row's bits depend on neither company, draft rows no
       {.n_heads = 5, .n_kv_heads = 1, .head_dim = 128, .window = 300},
       {.n_heads = 6, .n_kv_heads = 2, .head_dim = 96, .kv = DType::q8_0},
       {.head_dim = 80, .kv = DType::f32, .sinks = true},
+      {.n_heads = 7, .n_kv_heads = 1, .head_dim = 120, .block_size = 32, .window = 300},
+      {.head_dim = 192, .kv = DType::q8_0},
+      {.head_dim = 6, .block_size = 8, .kv = DType::f32},
   };
   for (const AttentionSetup& s : setups) {
     INFO(name_of(s));
@@ -224,7 +264,8 @@ TEST_CASE("cuda attention: a row's bits do not depend on the memory that was res
   for (const AttentionSetup& s :
        {AttentionSetup{.n_heads = 8},
         AttentionSetup{
-            .n_heads = 6, .head_dim = 128, .kv = DType::q8_0, .window = 700, .sinks = true}}) {
+            .n_heads = 6, .head_dim = 128, .kv = DType::q8_0, .window = 700, .sinks = true},
+        AttentionSetup{.n_heads = 8, .head_dim = 40, .kv = DType::f32, .sinks = true}}) {
     const AttentionCase data(s, {1000, 30, 520}, 138);
     PagedAttention paged(*cuda, data);
     for_each_schedule([&] {
@@ -256,24 +297,31 @@ TEST_CASE("cuda attention: many sequences, like the CPU's") {
 // Far keys are cut into longer parts.
 TEST_CASE("cuda attention: a long context, like the CPU's, whatever was reserved") {
   LM_READY_CUDA(cuda);
-  const AttentionSetup s{.n_heads = 2, .n_kv_heads = 1, .block_size = 32};
-  const AttentionCase data(s, {34500}, 140);
-  const auto cpu = open_cpu("scalar", 1);
-  StepLimits limits = wide_limits();
-  limits.max_tokens = 40000;
-  require_ok(cpu->reserve(limits));
-  PagedAttention reference(*cpu, data), paged(*cuda, data);
-  const std::vector<float> expected = reference.attend({2}), got = paged.attend({2});
-  const double largest_value = largest(data.v);
-  for (size_t i = 0; i < got.size(); ++i) {
-    const size_t query = i / size_t(s.head_dim);
-    const double bound =
-        bound_of(data, 0, 34498 + int(query / 2), int64_t(query % 2), largest_value);
-    REQUIRE(std::abs(double(got[i]) - double(expected[i])) <= bound);
+  for (const DType type : {DType::f16, DType::f32}) {
+    const AttentionSetup s{.n_heads = 2,
+                           .n_kv_heads = 1,
+                           .head_dim = type == DType::f16 ? 64 : 32,
+                           .block_size = 32,
+                           .kv = type};
+    const AttentionCase data(s, {34500}, 140);
+    const auto cpu = open_cpu("scalar", 1);
+    StepLimits limits = wide_limits();
+    limits.max_tokens = 40000;
+    require_ok(cpu->reserve(limits));
+    require_ok(cuda->reserve(wide_limits()));
+    PagedAttention reference(*cpu, data), paged(*cuda, data);
+    const std::vector<float> expected = reference.attend({2}), got = paged.attend({2});
+    const double largest_value = largest(data.v);
+    for (size_t i = 0; i < got.size(); ++i) {
+      const size_t query = i / size_t(s.head_dim);
+      const double bound =
+          bound_of(data, 0, 34498 + int(query / 2), int64_t(query % 2), largest_value);
+      REQUIRE(std::abs(double(got[i]) - double(expected[i])) <= bound);
+    }
+    limits.max_tokens = 0;
+    require_ok(cuda->reserve(limits));
+    REQUIRE(same_bits(got, paged.attend({2})));
   }
-  limits.max_tokens = 0;
-  require_ok(cuda->reserve(limits));
-  REQUIRE(same_bits(got, paged.attend({2})));
 }
 
 TEST_CASE("cuda attention: blocks that a window has freed are not touched") {
