@@ -261,7 +261,7 @@ void ChatSession::answer() {
 void ChatSession::show_status(const AnswerEnd& end) {
   const Timings& t = end.timings;
   if (!generation_.quiet) warn_of_shift(t);
-  total_.prompt_tokens += t.prompt_tokens - t.cached_tokens;
+  total_.prompt_tokens += t.read_tokens - t.cached_tokens;
   total_.cached_tokens += t.cached_tokens;
   total_.generated_tokens += t.generated_tokens;
   total_.drafted_tokens += t.drafted_tokens;

@@ -39,7 +39,7 @@ std::string statistics_line(const Timings& t, double load_seconds) {
   std::string line = "llm: ";
   if (load_seconds > 0) line += concat("loaded in ", int64_t(load_seconds * 1000), " ms; ");
   if (t.queue_seconds >= 0.0005) line += concat("waited ", fixed(t.queue_seconds, 3), " s; ");
-  const int n_read = t.prompt_tokens - t.cached_tokens;
+  const int n_read = t.read_tokens - t.cached_tokens;
   line += concat("prompt ", rate(n_read, t.prompt_seconds,
                                  t.prompt_seconds > 0 ? n_read / t.prompt_seconds : 0));
   if (t.cached_tokens > 0) line += concat(" and ", t.cached_tokens, " from the cache");

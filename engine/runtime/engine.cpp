@@ -327,7 +327,7 @@ void Engine::Impl::count(const Timings& timings) {
   --unfinished;
   ++totals.samples;
   if (timings.steps > 0) {  // otherwise nobody read it
-    totals.prompt_tokens += uint64_t(timings.prompt_tokens);
+    totals.prompt_tokens += uint64_t(timings.read_tokens);
     totals.cached_tokens += uint64_t(timings.cached_tokens);
     totals.loaded_tokens += uint64_t(timings.loaded_tokens);
   }

@@ -27,8 +27,8 @@ struct EngineOptions {
 struct EngineTotals {
   uint64_t samples = 0;        // finished ones
   uint64_t first_tokens = 0;   // those of them that have a token
-  uint64_t prompt_tokens = 0;  // of those that a forward pass was computed for
-  uint64_t cached_tokens = 0;  // of these prompts
+  uint64_t prompt_tokens = 0;  // that were read: fewer of one that was cancelled inside its prompt
+  uint64_t cached_tokens = 0;  // of them, not computed
   uint64_t generated_tokens = 0;
   uint64_t loaded_tokens = 0;  // of the cached ones, from the disk
   uint64_t drafted_tokens = 0, accepted_tokens = 0;

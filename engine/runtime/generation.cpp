@@ -156,6 +156,7 @@ Timings Generation::timings() const {
   t.prompt_tokens = n_prompt_;
   t.cached_tokens = std::min(n_reused, n_prompt_);
   t.loaded_tokens = std::min(n_loaded, t.cached_tokens);
+  t.read_tokens = first_token_ ? n_prompt_ : std::clamp(n_computed, t.cached_tokens, n_prompt_);
   t.generated_tokens = n_generated();
   t.dropped_tokens = n_dropped_;
   t.steps = n_steps_;

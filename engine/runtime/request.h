@@ -23,6 +23,7 @@ struct Timings {
   int prompt_tokens = 0, generated_tokens = 0;
   int cached_tokens = 0;        // of the prompt, not computed again
   int loaded_tokens = 0;        // of those, from the disk
+  int read_tokens = 0;          // of the prompt, cached or computed: all, unless it ended before
   int dropped_tokens = 0;       // by shifting the context: see Overflow
   int steps = 0;                // forward passes that this answer was part of,
   int generate_steps = 0;       // of them after the first token

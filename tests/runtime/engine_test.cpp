@@ -402,6 +402,34 @@ TEST_CASE("the totals leave out the prompt of an answer that never began") {
   CHECK(totals.queue_seconds > timings.queue_seconds);
 }
 
+TEST_CASE("totals count of a prompt what was read before it was cancelled") {
+  const ModelFile file(test::tiny_model("llama"));
+  InstanceOptions options = engine_options(file, 2);
+  options.max_step_tokens = 8;
+  const auto engine = Engine::start(test::open(options));
+  Listener first, second;
+  // The first one's second token finds the other inside its prompt, which takes many passes.
+  Request request = test::sampled_request({1, 2, 3}, 50, 1);
+  first.attach(request);
+  std::atomic<RequestId> other = 0;
+  request.on_token = [&, hear = std::move(request.on_token)](const TokenEvent& event) {
+    hear(event);
+    other.wait(0);
+    if (event.step == 4) engine->cancel(other);
+  };
+  test::require_ok(engine->submit(std::move(request)));
+  request = test::sampled_request(test::random_tokens(7, 100, 200), 50, 2);
+  second.attach(request);
+  other = test::require_ok(engine->submit(std::move(request)));
+  other.notify_all();
+  const Timings whole = first.wait().timings, cut = second.wait().timings;
+  CHECK(whole.read_tokens == 3);
+  CHECK(cut.prompt_tokens == 100);
+  CHECK(cut.read_tokens > 0);
+  CHECK(cut.read_tokens < 40);
+  CHECK(engine->totals().prompt_tokens == uint64_t(3 + cut.read_tokens));
+}
+
 TEST_CASE("a context that is shifted goes on with its beginning and its end") {
   const ModelFile file(test::tiny_model("llama"));
   InstanceOptions options = engine_options(file, 2);
