@@ -1,12 +1,39 @@
 #include "backends/backend.h"
 
 #include <optional>
+#include <vector>
 
 #include "engine/core/check.h"
 #include "engine/core/checked.h"
 #include "engine/core/text.h"
 
 namespace lm {
+namespace {
+
+// Filled by downloads, which wait.
+class WaitingLanding final : public Landing {
+ public:
+  WaitingLanding(Backend& backend, size_t bytes) : backend_(backend), bytes_(bytes) {}
+
+  void send(std::span<const Tensor> tensors) override {
+    std::span<std::byte> rest(bytes_);
+    for (const Tensor& t : tensors) {
+      const size_t n = size_t(t.rows() * t.row_bytes);
+      backend_.download(rest.first(n), t);
+      rest = rest.subspan(n);
+    }
+  }
+  Result<std::span<const std::byte>> wait() override {
+    LM_TRY(backend_.synchronize());
+    return std::span<const std::byte>(bytes_);
+  }
+
+ private:
+  Backend& backend_;
+  std::vector<std::byte> bytes_;
+};
+
+}  // namespace
 
 Tensor first_rows(Tensor t, int64_t n) {
   return row_range(t, 0, n);
@@ -73,6 +100,10 @@ void Backend::norm_glu(const RmsNorm& norm, const Linear& gate, const Linear& up
   linear(gate);
   linear(up);
   glu(op);
+}
+
+Result<std::unique_ptr<Landing>> Backend::make_landing(size_t bytes) {
+  return std::unique_ptr<Landing>(std::make_unique<WaitingLanding>(*this, bytes));
 }
 
 Result<DeviceLimits> Backend::measure_limits() {

@@ -134,6 +134,25 @@ struct TopCandidates {
 };
 inline constexpr int kMostCandidates = 128;
 
+// How a token is drawn from candidates: of the top_k largest the first that have the probability
+// top_p together, of these the ones with at least min_p times the largest one's, and of those the
+// one with the least -log(1 - u) / exp(logit / temperature), u the noise of its id (uniform_noise,
+// engine/core/philox.h). Temperature 0: the largest.
+struct DrawRule {
+  uint64_t seed = 0, position = 0;
+  int32_t row = 0;    // of the candidates
+  int32_t top_k = 1;  // >= 1
+  float temperature = 0, top_p = 1, min_p = 0;
+};
+
+// One token for each rule. A guess at what a host draws that has exponentials of its own.
+struct DrawTokens {
+  Tensor ids, values;  // what TopCandidates found
+  Tensor rules;        // i32 [n, kDrawRuleWords]: a DrawRule each
+  Tensor tokens;       // i32 [1, n]
+};
+inline constexpr int64_t kDrawRuleWords = sizeof(DrawRule) / sizeof(int32_t);
+
 // The largest step that will ever be asked for: what a backend sizes its workspace by.
 struct StepLimits {
   int max_tokens = 0, max_seqs = 0;
@@ -163,6 +182,21 @@ Result<uint64_t> checked_bytes(const HostTensor& host);
 struct LoadedWeight {
   std::unique_ptr<Buffer> buffer;
   Tensor tensor;  // shape as in the HostTensor
+};
+
+// Memory of the host that a backend fills while it goes on with what was enqueued later.
+class Landing {
+ public:
+  virtual ~Landing() = default;
+  Landing() = default;
+  Landing(const Landing&) = delete;
+  Landing& operator=(const Landing&) = delete;
+
+  // Enqueues copies of contiguous tensors to its beginning, one behind the other. What was sent
+  // before is lost.
+  virtual void send(std::span<const Tensor> tensors) = 0;
+  // Waits for the last send(), for nothing later. The error of whatever failed so far.
+  virtual Result<std::span<const std::byte>> wait() = 0;
 };
 
 // Identifies a step whose recording can be replayed.
@@ -199,6 +233,11 @@ class Backend {
   // nullptr: they must be downloaded.
   virtual std::byte* host_view(Tensor) { return nullptr; }
   virtual Status synchronize() = 0;
+  // Outlived by the backend.
+  virtual Result<std::unique_ptr<Landing>> make_landing(size_t bytes);
+  // Whether the host has time for something else while a step is computed: if it has not, a landing
+  // is filled when it is sent to, and nothing is won by looking ahead.
+  virtual bool asynchronous() const { return false; }
 
   // out[i] = row ids[i] of the table, times scale. table loaded with WeightUse::rows.
   virtual void embed(Tensor table, Tensor ids, float scale, Tensor out) = 0;
@@ -217,6 +256,7 @@ class Backend {
   // act-order). out may not be x.
   virtual void gather_columns(Tensor x, Tensor columns, Tensor out) = 0;
   virtual void top_candidates(const TopCandidates& op) = 0;
+  virtual void draw_tokens(const DrawTokens& op) = 0;
 
   // Fusions. The default body spells the meaning in the calls above; a device may override for
   // speed, and the op tests compare the two.

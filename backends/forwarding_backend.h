@@ -1,6 +1,7 @@
 // backends/forwarding_backend.h — a Backend that passes every call on to another: the base of those
 // that watch or change some of them. The fusions are left as the plain calls that they mean, so
-// that whoever overrides a plain call sees all of them, in every step: none is recorded.
+// that whoever overrides a plain call sees all of them, in every step: none is recorded, and none
+// runs ahead of what the host has seen.
 #pragma once
 #include <memory>
 #include <string>
@@ -48,6 +49,7 @@ class ForwardingBackend : public Backend {
     inner_->gather_columns(x, columns, out);
   }
   void top_candidates(const TopCandidates& op) override { inner_->top_candidates(op); }
+  void draw_tokens(const DrawTokens& op) override { inner_->draw_tokens(op); }
   Result<DeviceLimits> measure_limits() override { return inner_->measure_limits(); }
 
  protected:

@@ -37,4 +37,14 @@ void check_shapes(const TopCandidates& op) {
            op.totals.cols() == 2);
 }
 
+void check_shapes(const DrawTokens& op) {
+  const int64_t k = op.ids.cols();
+  LM_CHECK(op.ids.dtype == DType::i32 && op.values.dtype == DType::f32 && op.values.cols() == k &&
+           k > 0 && k <= kMostCandidates);
+  LM_CHECK(op.rules.dtype == DType::i32 && op.rules.cols() == kDrawRuleWords &&
+           op.rules.row_bytes == int64_t(sizeof(DrawRule)));
+  LM_CHECK(op.tokens.dtype == DType::i32 && op.tokens.rows() == 1 &&
+           op.tokens.cols() == op.rules.rows());
+}
+
 }  // namespace lm

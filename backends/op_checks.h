@@ -9,5 +9,6 @@ void check_shapes(const Rope& op, const StepView& step);
 void check_shapes(const MoeRoute& op);
 void check_shapes(const MoeFfn& op);
 void check_shapes(const TopCandidates& op);
+void check_shapes(const DrawTokens& op);
 
 }  // namespace lm

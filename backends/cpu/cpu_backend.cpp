@@ -76,6 +76,7 @@ class CpuBackend final : public Backend {
     cpu::gather_columns(context(), x, columns, out);
   }
   void top_candidates(const TopCandidates& op) override { cpu::top_candidates(context(), op); }
+  void draw_tokens(const DrawTokens& op) override { cpu::draw_tokens(context(), op); }
   void norm_linears(const RmsNorm& norm, std::span<const Linear> ops) override {
     cpu::rms_norm(context(), norm);
     linears(context(), ops);

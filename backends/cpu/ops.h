@@ -24,6 +24,7 @@ void gather_rows(const Context& context, Tensor x, Tensor row_ids, Tensor out);
 void gather_columns(const Context& context, Tensor x, Tensor columns, Tensor out);
 
 void top_candidates(const Context& context, const TopCandidates& op);
+void draw_tokens(const Context& context, const DrawTokens& op);
 
 // Linears that read the same x: it is quantized once, and all are one parallel section.
 void linears(const Context& context, std::span<const Linear> ops);

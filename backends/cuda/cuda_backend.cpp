@@ -1,5 +1,6 @@
 // The CUDA backend: owns the stream, the scratch memory and the recorded steps, and hands each call
-// to the operation's file. Everything is enqueued on one stream; download and synchronize wait.
+// to the operation's file. Everything is enqueued on one stream; download, synchronize and landings
+// wait.
 #include "backends/cuda/cuda_backend.h"
 
 #include <cuda_runtime.h>
@@ -11,11 +12,13 @@
 #include "backends/cuda/context.h"
 #include "backends/cuda/devices.h"
 #include "backends/cuda/error.h"
+#include "backends/cuda/landing.h"
 #include "backends/cuda/limits.h"
 #include "backends/cuda/memory.h"
 #include "backends/cuda/ops.h"
 #include "backends/cuda/recorded_steps.h"
 #include "backends/cuda/staging.h"
+#include "backends/cuda/upload_ring.h"
 #include "backends/cuda/weights.h"
 #include "engine/core/check.h"
 
@@ -47,7 +50,10 @@ class CudaBackend final : public Backend {
  public:
   CudaBackend(DeviceFacts facts, cudaStream_t stream, bool record_steps)
       : facts_(std::move(facts)), stream_(stream), recorded_(stream, record_steps, first_error_) {}
-  ~CudaBackend() override { cudaStreamDestroy(stream_); }
+  ~CudaBackend() override {
+    cudaStreamSynchronize(stream_);  // a step that nobody waited for
+    cudaStreamDestroy(stream_);
+  }
 
   std::string_view name() const override { return facts_.name; }
   std::string_view detail() const override { return facts_.description; }
@@ -67,6 +73,7 @@ class CudaBackend final : public Backend {
   void upload(Tensor dst, std::span<const std::byte> bytes) override {
     LM_CHECK(dst.layout == 0 && dst.offset + bytes.size() <= dst.buffer->bytes());
     if (bytes.empty()) return;
+    if (uploads_.holds(bytes.size())) return uploads_.send(context(), bytes, dst.data());
     // The runtime has taken the bytes of pageable memory when this returns.
     context().note(
         cudaMemcpyAsync(dst.data(), bytes.data(), bytes.size(), cudaMemcpyHostToDevice, stream_));
@@ -83,6 +90,11 @@ class CudaBackend final : public Backend {
     // What failed stays failed: after most errors the device takes no more calls.
     return check(first_error_, concat("a step on ", facts_.name));
   }
+  Result<std::unique_ptr<Landing>> make_landing(size_t bytes) override {
+    LM_TRY(use_device());
+    return cuda::make_landing(context(), bytes);
+  }
+  bool asynchronous() const override { return true; }
 
   void embed(Tensor table, Tensor ids, float scale, Tensor out) override {
     cuda::embed(context(), table, ids, scale, out);
@@ -107,6 +119,7 @@ class CudaBackend final : public Backend {
     cuda::gather_columns(context(), x, columns, out);
   }
   void top_candidates(const TopCandidates& op) override { cuda::top_candidates(context(), op); }
+  void draw_tokens(const DrawTokens& op) override { cuda::draw_tokens(context(), op); }
   void norm_linears(const RmsNorm& norm, std::span<const Linear> ops) override {
     cuda::norm_linears(context(), norm, ops);
   }
@@ -144,6 +157,7 @@ class CudaBackend final : public Backend {
   ScratchMemory scratch_;
   std::unique_ptr<Buffer> scratch_memory_;
   Staging staging_;
+  UploadRing uploads_;
   cudaError_t first_error_ = cudaSuccess;
   RecordedSteps recorded_;
 };
@@ -151,6 +165,7 @@ class CudaBackend final : public Backend {
 Status CudaBackend::reserve(const StepLimits& limits) {
   LM_TRY(use_device());
   staging_.release();
+  LM_TRY(uploads_.prepare());
   LM_TRY(prepare_gemm(facts_));
   LM_TRY(prepare_attention(facts_));
   const ScratchSizes bytes = scratch_sizes(limits);

@@ -18,9 +18,10 @@ void add(const Context& context, Tensor a, Tensor b, Tensor out);
 void gather_rows(const Context& context, Tensor x, Tensor row_ids, Tensor out);
 void gather_columns(const Context& context, Tensor x, Tensor columns, Tensor out);
 
-// top_candidates.cu
+// top_candidates.cu, draw_tokens.cu
 size_t sampling_scratch_bytes(const StepLimits& limits);
 void top_candidates(const Context& context, const TopCandidates& op);
+void draw_tokens(const Context& context, const DrawTokens& op);
 
 // linear.cu: any matrix times up to kMostDecodeRows rows, and matrices of planes or halves times up
 // to kMostPassedRows, of which each has the bits that it has alone; more rows go to gemm.cu.

@@ -5,7 +5,7 @@
 #include <cmath>
 #include <limits>
 
-#include "engine/sample/philox.h"
+#include "engine/core/philox.h"
 #include "engine/sample/softmax.h"
 
 namespace lm {

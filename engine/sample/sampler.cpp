@@ -6,9 +6,9 @@
 #include <optional>
 
 #include "engine/core/check.h"
+#include "engine/core/philox.h"
 #include "engine/sample/candidates.h"
 #include "engine/sample/penalties.h"
-#include "engine/sample/philox.h"
 #include "engine/sample/softmax.h"
 
 namespace lm {
@@ -108,13 +108,12 @@ Sampled Sampler::sample(std::span<float> logits, std::span<const TokenId> histor
 
   impl_->modify(logits, history);
   const bool mirostat = impl_->params.mirostat == 2 && impl_->params.temperature > 0;
-  const uint64_t position = history.size() + impl_->n_forgotten;
   TokenId token = -1;
   if (mirostat) {
-    token = impl_->choose_mirostat(logits, position);
+    token = impl_->choose_mirostat(logits, position(history.size()));
   } else {
     impl_->candidates.select(logits, impl_->params.top_k);
-    token = impl_->choose(position);
+    token = impl_->choose(position(history.size()));
   }
   if (token < 0) return {-1, -std::numeric_limits<float>::infinity()};
   return {token, unmodified[size_t(token)] - max - log_z};
@@ -168,6 +167,24 @@ Sampled Sampler::sample(LogitRow logits, std::span<const TokenId> history) {
     if (const std::optional<Sampled> sampled = impl_->sample_top(*top, history)) return *sampled;
   }
   return sample(logits.all(), history);
+}
+
+bool Sampler::is_plain() const {
+  const SamplingParams& p = impl_->params;
+  return !impl_->filter && p.logit_bias.empty() && p.repeat_penalty == 1 &&
+         p.presence_penalty == 0 && p.frequency_penalty == 0 && p.dry_multiplier == 0 &&
+         p.typical_p >= 1 && p.xtc_probability == 0 && impl_->candidates_needed() > 0;
+}
+
+// See sample_top(): nothing changes a plain sampler's logits.
+bool Sampler::decided_by(const TopLogits& top) const {
+  const size_t needed = impl_->candidates_needed();
+  if (needed == 0 || needed > top.ids.size()) return false;
+  return top.complete() || top.values[needed - 1] > top.values.back();
+}
+
+uint64_t Sampler::position(size_t n_history) const {
+  return n_history + impl_->n_forgotten;
 }
 
 void Sampler::accept(TokenId token) {

@@ -68,6 +68,14 @@ class Sampler {
   // `other` may go, without the cost of a new copy.
   void resume_from(const Sampler& other);
 
+  // Whether the next token depends on the largest logits, the position, and of the parameters on
+  // the seed, the temperature, top-k, top-p and min-p alone: who has those can guess it.
+  bool is_plain() const;
+  // Of a plain one: whether these logits decide it, so that sample() asks for no others.
+  bool decided_by(const TopLogits& top) const;
+  // Of the token that follows a history of so many tokens.
+  uint64_t position(size_t n_history) const;
+
   const SamplingParams& params() const;
 
  private:

@@ -134,6 +134,52 @@ TEST_CASE("all logits are fetched when the largest do not decide") {
   CHECK(row.n_fetched == 1);
 }
 
+TEST_CASE("a plain sampler says beforehand whether the largest logits decide") {
+  Random random(14);
+  int n_plain = 0, n_decided = 0;
+  for (int round = 0; round < 3000; ++round) {
+    const SamplingParams params = random_params(random);
+    Sampler sampler(params);
+    if (!sampler.is_plain()) continue;
+    ++n_plain;
+    std::vector<float> logits(size_t(kVocab), 0);
+    const float grid = random.below(2) == 0 ? 2.0f : 0.25f;  // many are the same
+    for (float& logit : logits) logit = std::round(random.normal() * 3 / grid) * grid;
+    Row row(std::move(logits));
+    const bool decided = sampler.decided_by(*row.row().top());
+    REQUIRE(sampler.sample(row.row(), {}).token >= 0);
+    REQUIRE((row.n_fetched == 0) == decided);
+    n_decided += decided ? 1 : 0;
+  }
+  CHECK(n_decided > 20);
+  CHECK(n_plain - n_decided > 20);
+}
+
+TEST_CASE("a sampler is plain when history and grammars have no say") {
+  const auto plain_with = [](auto change) {
+    SamplingParams params;
+    change(params);
+    return Sampler(params).is_plain();
+  };
+  CHECK(plain_with([](SamplingParams&) {}));
+  CHECK(plain_with([](SamplingParams& p) { p.temperature = 0, p.top_k = 0; }));
+  CHECK_FALSE(plain_with([](SamplingParams& p) { p.top_k = 0; }));
+  CHECK_FALSE(plain_with([](SamplingParams& p) { p.typical_p = 0.9f; }));
+  CHECK_FALSE(plain_with([](SamplingParams& p) { p.repeat_penalty = 1.1f; }));
+  CHECK_FALSE(plain_with([](SamplingParams& p) { p.presence_penalty = 0.1f; }));
+  CHECK_FALSE(plain_with([](SamplingParams& p) { p.frequency_penalty = 0.1f; }));
+  CHECK_FALSE(plain_with([](SamplingParams& p) { p.dry_multiplier = 0.8f; }));
+  CHECK_FALSE(plain_with([](SamplingParams& p) { p.xtc_probability = 0.5f; }));
+  CHECK_FALSE(plain_with([](SamplingParams& p) { p.mirostat = 2; }));
+  CHECK_FALSE(plain_with([](SamplingParams& p) { p.logit_bias = {{3, -1.0f}}; }));
+  struct Everything final : TokenFilter {
+    void apply(std::span<float>) override {}
+    void accept(TokenId) override {}
+    std::unique_ptr<TokenFilter> clone() const override { return std::make_unique<Everything>(); }
+  };
+  CHECK_FALSE(Sampler(SamplingParams(), std::make_unique<Everything>()).is_plain());
+}
+
 TEST_CASE("the likeliest tokens come from the largest logits") {
   Random random(13);
   Row row = random_row(random);

@@ -1,5 +1,5 @@
 // The generator against the published test vectors, and what we make of it.
-#include "engine/sample/philox.h"
+#include "engine/core/philox.h"
 
 #include <cmath>
 #include <vector>

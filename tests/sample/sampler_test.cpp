@@ -6,7 +6,7 @@
 #include <limits>
 #include <vector>
 
-#include "engine/sample/philox.h"
+#include "engine/core/philox.h"
 #include "tests/sample/naive.h"
 #include "tests/support/support.h"
 

@@ -13,7 +13,7 @@
 
 namespace lm::test {
 
-class RoomBackend final : public ForwardingBackend {
+class RoomBackend : public ForwardingBackend {
  public:
   RoomBackend(std::string name, std::unique_ptr<Backend> inner)
       : ForwardingBackend(std::move(inner)), name_(std::move(name)) {}
@@ -94,6 +94,10 @@ class RoomBackend final : public ForwardingBackend {
   void top_candidates(const TopCandidates& op) override {
     check({op.logits, op.ids, op.values, op.totals});
     inner().top_candidates(op);
+  }
+  void draw_tokens(const DrawTokens& op) override {
+    check({op.ids, op.values, op.rules, op.tokens});
+    inner().draw_tokens(op);
   }
   void run(StepKey key, Body body, void* self) override {
     ++n_runs;

@@ -1,4 +1,5 @@
-// engine/sample/philox.h — random numbers as a function of a counter: no state, no order of calls.
+// engine/core/philox.h — random numbers as a function of a counter: no state, no order of calls,
+// on any device.
 // Philox4x32-10 of Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy as 1, 2, 3"
 // (SC 2011).
 #pragma once
@@ -9,7 +10,7 @@ namespace lm {
 
 using PhiloxBlock = std::array<uint32_t, 4>;
 
-inline PhiloxBlock philox4x32(PhiloxBlock counter, std::array<uint32_t, 2> key) {
+constexpr PhiloxBlock philox4x32(PhiloxBlock counter, std::array<uint32_t, 2> key) {
   constexpr uint64_t kMul0 = 0xD2511F53, kMul1 = 0xCD9E8D57;  // the paper's multipliers
   constexpr uint32_t kWeyl0 = 0x9E3779B9, kWeyl1 = 0xBB67AE85;
   constexpr int kRounds = 10;
@@ -27,7 +28,8 @@ enum class NoiseStream : uint32_t { token = 0, xtc = 1 };
 
 // A number in (0, 1), uniform on a grid of 2^-52; `index` is the token id in the token stream.
 // The counter is (index, stream, position), the key is the seed.
-inline double uniform_noise(uint64_t seed, NoiseStream stream, uint64_t position, uint32_t index) {
+constexpr double uniform_noise(uint64_t seed, NoiseStream stream, uint64_t position,
+                               uint32_t index) {
   const PhiloxBlock block =
       philox4x32({index, uint32_t(stream), uint32_t(position), uint32_t(position >> 32)},
                  {uint32_t(seed), uint32_t(seed >> 32)});
