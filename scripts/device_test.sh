@@ -7,7 +7,7 @@
 #            architecture
 #   --out    where JSON and logs go (default: FOLDER/device_test)
 #   --quick  the 1B shape only
-#   --only   some of: ops graphs overlap repeat memcheck racecheck synccheck linear attention bench
+#   --only   some of: ops graphs overlap ahead repeat memcheck racecheck synccheck linear attention bench
 # Status: 0 when every check that ran has passed. A check that can't run says so and why.
 set -u
 cd "$(dirname "$0")/.."
@@ -27,7 +27,7 @@ pass() { passed=$((passed + 1)); echo "passed   $1"; }
 fail() { failed=$((failed + 1)); echo "FAILED   $1: $2"; }
 skip() { skipped=$((skipped + 1)); echo "not run  $1: $2"; }
 
-known=(ops graphs overlap repeat memcheck racecheck synccheck linear attention bench)
+known=(ops graphs overlap ahead repeat memcheck racecheck synccheck linear attention bench)
 for check in ${only//,/ }; do
   [ "$check" = all ] || [[ " ${known[*]} " == *" $check "* ]] || { echo "device_test: expected one of ${known[*]}, found \"$check\"" >&2; exit 2; }
 done
@@ -86,6 +86,7 @@ if wanted ops; then
 fi
 if wanted graphs; then same graphs "recorded steps give other tokens" without LLM_CUDA_GRAPHS=off; fi
 if wanted overlap; then same overlap "kernels that begin early give other tokens" without LLM_CUDA_OVERLAP=off; fi
+if wanted ahead; then same ahead "steps that run ahead give other tokens" without LLM_CUDA_AHEAD=off; fi
 if wanted repeat; then
   for round in 1 2 3; do same "repeat $round" "the same seed gave other tokens" without LLM_ROUND=$round; done
 fi

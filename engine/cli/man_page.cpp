@@ -178,6 +178,10 @@ the instruction set to use, one of those that
 .B llm \-\-version
 lists, in place of the fastest
 .TP
+.B LLM_CUDA_AHEAD
+.B off
+launches no step on an NVIDIA device before the token in front of it has been drawn
+.TP
 .B LLM_CUDA_GRAPHS
 .B off
 runs every step on an NVIDIA device call by call, in place of recording it

@@ -10,8 +10,9 @@ namespace {
 
 constexpr int kMaxThreads = 1024;
 
-// $LLM_CUDA_GRAPHS, $LLM_CUDA_OVERLAP, $LLM_CUDA_WGMMA: for who suspects recorded steps, kernels
-// that begin early, or the products that only some devices have.
+// $LLM_CUDA_GRAPHS, $LLM_CUDA_OVERLAP, $LLM_CUDA_AHEAD, $LLM_CUDA_WGMMA: for who suspects recorded
+// steps, kernels that begin early, steps that run ahead, or the products that only some devices
+// have.
 Result<bool> wanted(const char* name, bool otherwise) {
   const char* variable = std::getenv(name);
   if (variable == nullptr) return otherwise;
@@ -94,6 +95,7 @@ Result<InstanceOptions> ModelOptions::instance_options() const {
   options.backend.record_steps = LM_TRY(wanted("LLM_CUDA_GRAPHS", options.backend.record_steps));
   options.backend.overlap_kernels =
       LM_TRY(wanted("LLM_CUDA_OVERLAP", options.backend.overlap_kernels));
+  options.backend.run_ahead = LM_TRY(wanted("LLM_CUDA_AHEAD", options.backend.run_ahead));
   options.backend.wgmma = LM_TRY(wanted("LLM_CUDA_WGMMA", options.backend.wgmma));
   return options;
 }

@@ -13,6 +13,7 @@
 #include "engine/runtime/kv_store.h"
 #include "engine/runtime/scheduler.h"
 #include "engine/runtime/speculation.h"
+#include "engine/runtime/step_pipeline.h"
 
 namespace lm {
 namespace {
@@ -25,18 +26,6 @@ Request sample_of(Request request, int sample) {
   request.sampling.seed += uint64_t(sample);
   return request;
 }
-
-// The scheduler was given nothing but generations.
-Generation& generation_of(const PlannedRow& row) {
-  return static_cast<Generation&>(*row.sequence);
-}
-
-// The one token that has no K and V yet is the last: its logits are the next token's.
-bool is_decoding(const PlannedRow& row) {
-  return row.wants_logits && row.n_tokens == 1;
-}
-
-using Clock = std::chrono::steady_clock;
 
 }  // namespace
 
@@ -54,15 +43,16 @@ struct Engine::Impl {
   bool receive();
   void admit(std::unique_ptr<Generation> generation);
   void withdraw(RequestId id);
-  void step(const std::vector<PlannedRow>& plan);
-  void propose(const std::vector<PlannedRow>& plan);
-  void assemble(const std::vector<PlannedRow>& plan);
-  void advance(const std::vector<PlannedRow>& plan);
-  void fail(const std::vector<PlannedRow>& plan, ErrorCode code, const std::string& error);
+  void step(const std::vector<PlannedRow>& scheduled);
+  void propose(bool launched);
+  void assemble();
+  bool may_run_ahead();
+  void advance();
+  void fail(const std::vector<PlannedRow>& failed, ErrorCode code, const std::string& error);
   void shift(Generation& generation);
   void retire();
   void count(const Timings& finished);
-  void count_step(double seconds);
+  void count_step();
   void publish_totals();
 
   const int max_waiting;
@@ -80,6 +70,8 @@ struct Engine::Impl {
   Scheduler scheduler;
   std::vector<std::unique_ptr<Generation>> active;  // known to the scheduler
   Speculation speculation;
+  StepPipeline pipeline;
+  std::vector<PlannedRow> plan;  // of the step: what was scheduled, or less
   std::vector<StepRow> rows;
   uint64_t n_steps = 0;  // that succeeded
   std::vector<DecodingRow> decoding;
@@ -92,7 +84,9 @@ Engine::Impl::Impl(std::unique_ptr<Instance> opened, EngineOptions chosen)
       instance(std::move(opened)),
       scheduler(instance->pool(), instance->max_step_tokens() - instance->draft_rows(),
                 instance->max_seqs()),
-      speculation(*instance, std::move(chosen.speculation)) {
+      speculation(*instance, std::move(chosen.speculation)),
+      pipeline(*instance) {
+  plan.reserve(size_t(instance->max_seqs()));
   rows.reserve(size_t(instance->max_seqs()));
   decoding.reserve(size_t(instance->max_seqs()));
   logits.reserve(size_t(instance->max_step_logits()));
@@ -161,12 +155,12 @@ void Engine::Impl::stop() {
 void Engine::Impl::run() {
   while (receive()) {
     if (store) store->begin_step();
-    const std::vector<PlannedRow>& plan = scheduler.next();
-    if (plan.empty()) continue;
+    const std::vector<PlannedRow>& scheduled = scheduler.next();
+    if (scheduled.empty()) continue;
     try {
-      step(plan);
+      step(scheduled);
     } catch (const std::bad_alloc&) {
-      fail(plan, ErrorCode::out_of_memory,
+      fail(scheduled, ErrorCode::out_of_memory,
            "out of memory");  // short: a std::string holds it in itself
     }
     retire();
@@ -219,18 +213,22 @@ void Engine::Impl::withdraw(RequestId id) {
   }
 }
 
-void Engine::Impl::step(const std::vector<PlannedRow>& plan) {
+void Engine::Impl::step(const std::vector<PlannedRow>& scheduled) {
   for (const BlockCopy& copy : scheduler.copies()) instance->copy_block(copy);
-  propose(plan);
-  assemble(plan);
-  const Clock::time_point start = Clock::now();
-  const Status computed = instance->compute(rows, logits);
+  plan = scheduled;
+  const bool launched = pipeline.take(plan);
+  const bool whole = plan.size() == scheduled.size();
+  propose(launched);
+  assemble();
+  Status computed = launched ? ok() : pipeline.launch(rows);
+  if (computed.ok() && whole && may_run_ahead()) pipeline.launch_ahead(plan);
+  if (computed.ok()) computed = pipeline.collect(plan, logits);
   if (!computed.ok()) return fail(plan, computed.error().code, computed.error().message);
-  const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
-  count_step(seconds);
-  speculation.note_step(seconds);
+  if (plan.empty()) return;  // all guesses were wrong
+  count_step();
+  speculation.note_step(pipeline.seconds());
   scheduler.completed(plan);
-  advance(plan);
+  advance();
   for (const PlannedRow& row : plan) {
     if (generation_of(row).must_shift()) shift(generation_of(row));
   }
@@ -243,21 +241,21 @@ void Engine::Impl::shift(Generation& generation) {
 }
 
 // Drafts for those that decode: a row of one token, the last one.
-void Engine::Impl::propose(const std::vector<PlannedRow>& plan) {
+void Engine::Impl::propose(bool launched) {
   decoding.clear();
   int prompt_rows = 0;
   for (const PlannedRow& row : plan) {
-    if (is_decoding(row)) {
+    if (row.is_decoding()) {
       const Generation& generation = generation_of(row);
       decoding.push_back({row.sequence, &generation.sampler(), generation.most_tokens()});
     } else {
       prompt_rows += row.n_tokens;
     }
   }
-  speculation.propose(decoding, prompt_rows, instance->draft_rows());
+  speculation.propose(decoding, prompt_rows, instance->draft_rows(), launched);
 }
 
-void Engine::Impl::assemble(const std::vector<PlannedRow>& plan) {
+void Engine::Impl::assemble() {
   rows.clear();
   size_t n_decoding = 0;
   for (const PlannedRow& row : plan) {
@@ -267,7 +265,7 @@ void Engine::Impl::assemble(const std::vector<PlannedRow>& plan) {
         .first_position = s.n_computed,
         .table = &s.table,
         .n_logits = row.wants_logits ? 1 : 0};
-    if (is_decoding(row)) {
+    if (row.is_decoding()) {
       step_row.tokens = speculation.tokens(n_decoding++);
       step_row.n_logits = int(step_row.tokens.size());
     }
@@ -276,14 +274,23 @@ void Engine::Impl::assemble(const std::vector<PlannedRow>& plan) {
   }
 }
 
+// Not where that would delay somebody: who has just come, or a draft.
+bool Engine::Impl::may_run_ahead() {
+  if (!instance->runs_ahead() || decoding.size() != plan.size() || !speculation.quiet()) {
+    return false;
+  }
+  const std::lock_guard lock(mutex);
+  return submitted.empty() && cancelled.empty();
+}
+
 // Every sequence that has logits draws its next tokens; what was drafted in vain is taken back.
-void Engine::Impl::advance(const std::vector<PlannedRow>& plan) {
+void Engine::Impl::advance() {
   std::span<const LogitRow> next(logits);
   size_t n_decoding = 0;
   for (const PlannedRow& row : plan) {
     if (!row.wants_logits) continue;
     Generation& generation = generation_of(row);
-    if (!is_decoding(row)) {
+    if (!row.is_decoding()) {
       generation.advance(next.first(1), {});
       next = next.subspan(1);
       continue;
@@ -299,10 +306,11 @@ void Engine::Impl::advance(const std::vector<PlannedRow>& plan) {
   }
 }
 
-void Engine::Impl::fail(const std::vector<PlannedRow>& plan, ErrorCode code,
+void Engine::Impl::fail(const std::vector<PlannedRow>& failed, ErrorCode code,
                         const std::string& error) {
-  scheduler.failed(plan);
-  for (const PlannedRow& row : plan) {
+  pipeline.forget();
+  scheduler.failed(failed);
+  for (const PlannedRow& row : failed) {
     Generation& generation = generation_of(row);
     if (!generation.finished()) generation.finish(Finish::error, error, code);
   }
@@ -342,11 +350,12 @@ void Engine::Impl::count(const Timings& timings) {
 }
 
 // Before anybody hears of the tokens that it brings.
-void Engine::Impl::count_step(double seconds) {
+void Engine::Impl::count_step() {
   ++n_steps;
   const std::lock_guard lock(mutex);
   totals.steps = n_steps;
-  totals.step_seconds += seconds;
+  totals.steps_ahead += pipeline.was_ahead() ? 1 : 0;
+  totals.step_seconds += pipeline.seconds();
 }
 
 // What the engine thread alone knows, for those who ask.

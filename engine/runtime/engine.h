@@ -32,11 +32,12 @@ struct EngineTotals {
   uint64_t generated_tokens = 0;
   uint64_t loaded_tokens = 0;  // of the cached ones, from the disk
   uint64_t drafted_tokens = 0, accepted_tokens = 0;
-  double queue_seconds = 0, generate_seconds = 0;      // sums: see Timings
-  double first_token_seconds = 0;                      // likewise, of first_tokens
-  uint64_t steps = 0, preemptions = 0;                 // steps: forward passes that succeeded
-  double step_seconds = 0;                             // in those
-  uint64_t step_bytes = 0;                             // of weights, read by a pass
+  double queue_seconds = 0, generate_seconds = 0;  // sums: see Timings
+  double first_token_seconds = 0;                  // likewise, of first_tokens
+  uint64_t steps = 0, preemptions = 0;             // steps: forward passes that were of use
+  uint64_t steps_ahead = 0;  // of those, launched before the logits of the one in front were read
+  double step_seconds = 0;   // in those; what ran beside another counts once
+  uint64_t step_bytes = 0;   // of weights, read by a pass
   int running = 0, waiting = 0;                        // samples, now
   int blocks = 0, cached_blocks = 0, free_blocks = 0;  // of the KV cache, now; cached ones are free
   int pages = 0, free_pages = 0;                       // likewise, of layers with a window

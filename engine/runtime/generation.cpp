@@ -57,6 +57,25 @@ int Generation::advance(std::span<const LogitRow> logits, std::span<const TokenI
   return accepted;
 }
 
+std::optional<DrawRule> Generation::next_draw() const {
+  const SamplingParams& params = sampler_.params();
+  const bool greedy = params.temperature == 0;
+  const int top_k = greedy ? 1 : params.top_k;
+  const bool fits = top_k <= kMostCandidates && n_alternatives_ <= size_t(kMostCandidates);
+  if (!may_be_guessed_ || !fits || !sampler_.is_plain() || most_tokens() < 2) return std::nullopt;
+  return DrawRule{.seed = params.seed,
+                  .position = sampler_.position(tokens.size()),
+                  .top_k = top_k,
+                  .temperature = params.temperature,
+                  .top_p = params.top_p,
+                  .min_p = params.min_p};
+}
+
+bool Generation::decided_by(const LogitRow& logits) const {
+  const TopLogits* top = logits.top();
+  return top != nullptr && sampler_.decided_by(*top);
+}
+
 // Whether the next token is the expected one, and now part of the text.
 bool Generation::draw(const LogitRow& logits, TokenId expected) {
   likeliest(logits, n_alternatives_, alternatives_);  // before sampling changes them

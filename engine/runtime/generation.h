@@ -16,7 +16,7 @@
 
 namespace lm {
 
-class Generation : public Sequence {
+class Generation final : public Sequence {
  public:
   // The request was checked: see check_request. This is one sample of it.
   Generation(Request request, const Instance& instance, int sample = 0);
@@ -34,6 +34,12 @@ class Generation : public Sequence {
   // logits the next one, and one more after each that the draft foresaw. Returns how much of the
   // draft came true.
   int advance(std::span<const LogitRow> logits, std::span<const TokenId> draft);
+  // How the token after the next one's logits is drawn; nullopt where none may come, or where more
+  // has a say in it than a DrawRule tells.
+  std::optional<DrawRule> next_draw() const;
+  // Whether advance() asks `logits` for no more than their candidates.
+  bool decided_by(const LogitRow& logits) const;
+  void forbid_guesses() { may_be_guessed_ = false; }
   // Whether the context is full and the answer goes on all the same: then shift() makes room, and
   // all of its tokens are to be computed again.
   bool must_shift() const { return shifts_ && !finished_ && int(tokens.size()) >= n_ctx_; }
@@ -65,7 +71,7 @@ class Generation : public Sequence {
   std::vector<TokenChance> alternatives_;  // likewise
   int n_prompt_, sample_;
   int n_dropped_ = 0;
-  bool finished_ = false;
+  bool finished_ = false, may_be_guessed_ = true;
   Clock::time_point submitted_;
   std::optional<Clock::time_point> first_step_, first_token_;
   int n_steps_ = 0, first_token_steps_ = 0;
@@ -73,5 +79,10 @@ class Generation : public Sequence {
   int n_drafted_ = 0, n_accepted_ = 0;  // tokens
   uint64_t step_bytes_;
 };
+
+// A scheduler that is given nothing but generations plans nothing else.
+inline Generation& generation_of(const PlannedRow& row) {
+  return static_cast<Generation&>(*row.sequence);
+}
 
 }  // namespace lm

@@ -5,6 +5,7 @@
 #include <new>
 #include <stdexcept>
 
+#include "engine/core/check.h"
 #include "engine/core/text.h"
 #include "engine/runtime/step_logits.h"
 
@@ -20,12 +21,16 @@ struct Instance::Impl {
   BlockPool pool;
   StepInputs inputs;
   std::unique_ptr<StepLogits> logits;
+  bool runs_ahead;
   std::vector<KvLayer> kv_layers;
   int draft_rows;
 
   Status check_rows(std::span<const StepRow> rows) const;
   void forward(bool candidates);
-  Result<int64_t> enqueue(std::span<const StepRow> rows, Backend::Body body);
+  static void forward_with_candidates(void* impl) { static_cast<Impl*>(impl)->forward(true); }
+  int64_t n_logits() const { return inputs.steps().front().logit_rows.cols(); }
+  Status enqueue(std::span<const StepRow> rows, Backend::Body body);
+  Status run(Backend::Body body);
   BlockPlace place_of(BlockId block) const;
 };
 
@@ -106,6 +111,9 @@ Result<std::unique_ptr<Instance>> Instance::open_model(const Registry& registry,
   StepInputs inputs = LM_TRY(StepInputs::allocate(rooms, plan.shape));
   std::unique_ptr<StepLogits> logits = LM_TRY(StepLogits::allocate(
       *backends[size_t(placement.output())], plan.shape.max_logits, config.n_vocab));
+  // Rooms wait for each other in a step, and its host with them.
+  const bool runs_ahead =
+      backends.size() == 1 && backends.front()->asynchronous() && options.backend.run_ahead;
   LM_TRY(model.reserve(plan.shape.max_tokens, plan.shape.max_seqs, plan.shape.max_logits));
 
   std::vector<KvLayer> kv_layers;
@@ -124,6 +132,7 @@ Result<std::unique_ptr<Instance>> Instance::open_model(const Registry& registry,
                                                   .pool = std::move(pool),
                                                   .inputs = std::move(inputs),
                                                   .logits = std::move(logits),
+                                                  .runs_ahead = runs_ahead,
                                                   .kv_layers = std::move(kv_layers),
                                                   .draft_rows = options.draft_rows})));
 }
@@ -194,38 +203,70 @@ Status Instance::Impl::check_rows(std::span<const StepRow> rows) const {
 }
 
 void Instance::Impl::forward(bool candidates) {
-  const std::span<const RoomStep> steps = inputs.steps();
-  const int64_t n_logits = steps.front().logit_rows.cols();
-  model.forward(steps, kv_layers, logits->rows(n_logits));
-  if (candidates) logits->find_candidates(n_logits);
+  model.forward(inputs.steps(), kv_layers, logits->rows(n_logits()));
+  if (candidates) logits->find_candidates(n_logits());
 }
 
-// Enqueues the step; its number of logits.
-Result<int64_t> Instance::Impl::enqueue(std::span<const StepRow> rows, Backend::Body body) {
+Status Instance::Impl::enqueue(std::span<const StepRow> rows, Backend::Body body) {
   LM_TRY(check_rows(rows));
   inputs.assemble(rows);
-  const RoomStep& step = inputs.steps().front();
-  const int64_t n_logits = step.logit_rows.cols();
+  return run(body);
+}
+
+// Of what was assembled.
+Status Instance::Impl::run(Backend::Body body) {
+  const StepView& step = inputs.steps().front().all;
   if (rooms.size() == 1) {
-    rooms.front()->run({uint32_t(step.all.n_tokens), uint32_t(step.all.n_seqs), uint32_t(n_logits)},
-                       body, this);
-    return n_logits;
+    rooms.front()->run({uint32_t(step.n_tokens), uint32_t(step.n_seqs), uint32_t(n_logits())}, body,
+                       this);
+    return ok();
   }
   body(this);  // what waits for other rooms can't be recorded
   for (const std::unique_ptr<Backend>& room : rooms) LM_TRY(room->synchronize());
-  return n_logits;
+  return ok();
 }
 
 Result<std::span<float>> Instance::step(std::span<const StepRow> rows) {
   const auto body = [](void* impl) { static_cast<Impl*>(impl)->forward(false); };
-  const int64_t n_logits = LM_TRY(impl_->enqueue(rows, body));
-  return impl_->logits->all(n_logits);
+  LM_TRY(impl_->enqueue(rows, body));
+  return impl_->logits->all(impl_->n_logits());
 }
 
 Status Instance::compute(std::span<const StepRow> rows, std::vector<LogitRow>& logits) {
-  const auto body = [](void* impl) { static_cast<Impl*>(impl)->forward(true); };
-  const int64_t n_logits = LM_TRY(impl_->enqueue(rows, body));
-  return impl_->logits->host_rows(n_logits, logits);
+  LM_TRY(launch(rows));
+  return collect(0, logits);
+}
+
+Status Instance::launch(std::span<const StepRow> rows) {
+  LM_TRY(impl_->enqueue(rows, Impl::forward_with_candidates));
+  impl_->logits->send(impl_->n_logits(), {});
+  return ok();
+}
+
+Status Instance::collect(int n_launched_since, std::vector<LogitRow>& logits) {
+  return impl_->logits->host_rows(n_launched_since, logits);
+}
+
+bool Instance::runs_ahead() const {
+  return impl_->runs_ahead;
+}
+
+Status Instance::launch_ahead(std::span<const StepRow> rows, std::span<const DrawRule> rules) {
+  LM_CHECK(runs_ahead() && rows.size() == rules.size());
+  LM_TRY(impl_->check_rows(rows));
+  impl_->inputs.assemble(rows);
+  impl_->logits->draw(rules, impl_->inputs.steps().front().all.token_ids);
+  LM_TRY(impl_->run(Impl::forward_with_candidates));
+  impl_->logits->send(impl_->n_logits(), impl_->inputs.steps().front().all.token_ids);
+  return ok();
+}
+
+std::span<const TokenId> Instance::guesses() const {
+  return impl_->logits->guesses();
+}
+
+bool Instance::launched(int index, const StepRow& row) const {
+  return impl_->inputs.holds(index, row);
 }
 
 BlockPlace Instance::Impl::place_of(BlockId block) const {

@@ -58,6 +58,20 @@ class Instance {
   // and is fetched when it needs more, before the next step.
   Status compute(std::span<const StepRow> rows, std::vector<LogitRow>& logits);
 
+  // compute() in two parts. Between them one more step may be launched: see launch_ahead().
+  Status launch(std::span<const StepRow> rows);
+  Status collect(int n_launched_since, std::vector<LogitRow>& logits);
+  // Whether launch_ahead() may be called, and wins time.
+  bool runs_ahead() const;
+  // Launches a step whose tokens follow from the step that was launched last, and was not collected
+  // yet: the only one of rows[i], in place of what it says, is the one that rules[i] draws. Then
+  // the rows of the step in front can't be fetched any more.
+  Status launch_ahead(std::span<const StepRow> rows, std::span<const DrawRule> rules);
+  // Of the step that was collected last: the tokens that were drawn for it.
+  std::span<const TokenId> guesses() const;
+  // Whether rows[index] of the step launched last was this one, but for its token.
+  bool launched(int index, const StepRow& row) const;
+
   // Makes one block of the pool hold what another does, before the next step; what a block holds,
   // out of and into host memory: block_bytes() of it. In a model with windows it has a page.
   void copy_block(const BlockCopy& copy);

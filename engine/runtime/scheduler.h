@@ -34,6 +34,9 @@ struct PlannedRow {
   Sequence* sequence;
   int n_tokens;       // tokens[n_computed .. n_computed + n_tokens)
   bool wants_logits;  // the chunk ends at the sequence's last token
+
+  // The one token that has no K and V yet is the last: its logits are the next token's.
+  bool is_decoding() const { return wants_logits && n_tokens == 1; }
 };
 
 class Scheduler {

@@ -23,7 +23,8 @@ Speculation::Speculation(const Instance& instance, SpeculationOptions options)
   buffer_.reserve(n_seqs + size_t(instance.max_step_logits()));
 }
 
-void Speculation::propose(std::span<const DecodingRow> rows, int prompt_rows, int max_rows) {
+void Speculation::propose(std::span<const DecodingRow> rows, int prompt_rows, int max_rows,
+                          bool launched) {
   const Clock::time_point start = Clock::now();
   prompt_rows_ = prompt_rows;
   for (size_t i = 0; i < rows.size(); ++i) proposals_[i].clear();
@@ -31,7 +32,10 @@ void Speculation::propose(std::span<const DecodingRow> rows, int prompt_rows, in
   if (options_.drafter && !rows.empty()) {
     try {
       choose(rows, prompt_rows, max_rows);
-      ask(rows);
+      const auto wanted = [](const DraftChoice& choice) { return choice.length > 0; };
+      const bool any = std::any_of(choices_.begin(), choices_.end(), wanted);
+      n_quiet_ = any ? 0 : std::min(n_quiet_ + 1, kQuietSteps);
+      if (any && !launched) ask(rows);
     } catch (const std::bad_alloc&) {
       // An answer needs no draft.
       for (const DecodingRow& row : rows) forget(row.sequence->id);
@@ -71,7 +75,6 @@ void Speculation::ask(std::span<const DecodingRow> rows) {
                       .length = choices_[i].length,
                       .draft = &proposals_[i]});
   }
-  if (tasks_.empty()) return;
   if (options_.drafter->draft(tasks_).ok()) return;
   for (std::vector<TokenId>& proposal : proposals_) proposal.clear();
   options_.drafter.reset();  // what it runs on has failed: the answers go on without

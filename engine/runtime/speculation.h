@@ -31,11 +31,15 @@ class Speculation {
   Speculation(const Instance& instance, SpeculationOptions options);
 
   // Makes drafts of at most `max_rows` tokens in all, and room for them in the tables, for a step
-  // that has `prompt_rows` rows besides.
-  void propose(std::span<const DecodingRow> rows, int prompt_rows, int max_rows);
+  // that has `prompt_rows` rows besides. `launched`: it runs already, so that there are none.
+  void propose(std::span<const DecodingRow> rows, int prompt_rows, int max_rows, bool launched);
   // What rows[i] of propose() feeds, its last token and the draft, until the next call.
   std::span<const TokenId> tokens(size_t i) const { return drafts_[i]; }
   std::span<const TokenId> draft(size_t i) const { return drafts_[i].subspan(1); }
+
+  // Whether the next step is likely to have no drafts either: none was wanted for some steps. (One
+  // that is wanted by a step that has been launched without comes one step late.)
+  bool quiet() const { return !options_.drafter || n_quiet_ >= kQuietSteps; }
 
   // How the step went: its time without the drafter's; of each draft, how much was right.
   void note_step(double seconds);
@@ -45,6 +49,8 @@ class Speculation {
   const Drafter* drafter() const { return options_.drafter.get(); }
 
  private:
+  static constexpr int kQuietSteps = 4;
+
   void choose(std::span<const DecodingRow> rows, int prompt_rows, int max_rows);
   void ask(std::span<const DecodingRow> rows);
   void keep(const DecodingRow& row, size_t i);
@@ -59,7 +65,8 @@ class Speculation {
   std::vector<TokenId> buffer_;  // of each row its last token and its draft
   std::vector<std::span<const TokenId>> drafts_;
   int prompt_rows_ = 0;
-  double draft_seconds_ = 0;  // of propose()
+  int n_quiet_ = kQuietSteps;  // steps since a draft was wanted
+  double draft_seconds_ = 0;   // of propose()
 };
 
 }  // namespace lm

@@ -182,6 +182,25 @@ void StepInputs::write_window(const StepRow& row, int index, int first_row) {
   }
 }
 
+bool StepInputs::holds(int index, const StepRow& row) {
+  const size_t at = size_t(index), first = size_t(host(step_.all.q_start)[at]);
+  if (size_t(host(step_.all.q_start)[at + 1]) != first + 1 || row.tokens.size() != 1) return false;
+  const BlockTable& table = *row.table;
+  const int position = row.first_position, n_blocks = position / shape_.block_size + 1;
+  if (host(step_.all.positions)[first] != position ||
+      host(step_.all.slots)[first] != table.slot(position) ||
+      !std::equal(table.blocks().begin(), table.blocks().begin() + n_blocks,
+                  table_row(step_.all, index).begin())) {
+    return false;
+  }
+  if (!shape_.windows) return true;
+  const std::span<const int32_t> pages = table_row(step_.windowed, index);
+  for (int i = table.first_page(); i < n_blocks; ++i) {
+    if (pages[size_t(i)] != table.page(i)) return false;
+  }
+  return host(step_.windowed.slots)[first] == table.window_slot(position);
+}
+
 std::span<int32_t> StepInputs::table_row(const StepView& view, int index) {
   const size_t first = view.block_table.offset / sizeof(int32_t);
   const size_t cols = size_t(shape_.max_blocks);

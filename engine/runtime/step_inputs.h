@@ -40,6 +40,10 @@ class StepInputs {
   // Fills and uploads; the rows are within the shape.
   void assemble(std::span<const StepRow> rows);
 
+  // Whether sequence `index` of the step that was assembled last has one token, and it goes to the
+  // place and sees what the only one of `row` does, whatever the two tokens are.
+  bool holds(int index, const StepRow& row);
+
   // Of each room; logit_rows are of the whole step's rows. Without windows, windowed is as all.
   std::span<const RoomStep> steps() const { return steps_; }
 

@@ -19,8 +19,9 @@ int64_t candidate_columns(int n_vocab) {
 }  // namespace
 
 uint64_t StepLogits::bytes(int max_logits, int n_vocab, bool is_host) {
-  const int64_t columns = n_vocab + (is_host ? 0 : candidate_columns(n_vocab));
-  return uint64_t(max_logits) * uint64_t(columns) * sizeof(float);
+  const uint64_t row = uint64_t(n_vocab) * sizeof(float);
+  const uint64_t candidates = uint64_t(candidate_columns(n_vocab)) * sizeof(float);
+  return uint64_t(max_logits) * (row + (is_host ? 0 : candidates + sizeof(DrawRule)));
 }
 
 Result<std::unique_ptr<StepLogits>> StepLogits::allocate(Backend& backend, int max_logits,
@@ -43,10 +44,20 @@ Result<std::unique_ptr<StepLogits>> StepLogits::allocate(Backend& backend, int m
   made->host_ = std::make_unique_for_overwrite<float[]>(size_t(*count));
   made->k_ = std::min(kMostCandidates, n_vocab);
   const int64_t cols = candidate_columns(n_vocab);
-  made->downloaded_.resize(size_t(max_logits * cols * 4));
+  const size_t candidate_bytes = size_t(max_logits * cols * 4);
+  for (Sent& sent : made->sent_) {
+    sent.landing =
+        LM_TRY(backend.make_landing(size_t(max_logits) * sizeof(TokenId) + candidate_bytes));
+  }
+  made->guesses_.reserve(size_t(max_logits));
   made->ids_.resize(size_t(max_logits) * size_t(made->k_));
   made->numbers_.resize(size_t(max_logits) * size_t(made->k_ + 2));
-  made->candidates_buffer_ = LM_TRY(backend.alloc(made->downloaded_.size()));
+  made->candidates_buffer_ = LM_TRY(backend.alloc(candidate_bytes));
+  made->rules_buffer_ = LM_TRY(backend.alloc(size_t(max_logits) * sizeof(DrawRule)));
+  made->rules_ = {.buffer = made->rules_buffer_.get(),
+                  .dtype = DType::i32,
+                  .shape = {1, 1, max_logits, kDrawRuleWords},
+                  .row_bytes = int64_t(sizeof(DrawRule))};
   made->candidates_ = {.buffer = made->candidates_buffer_.get(),
                        .dtype = DType::i32,
                        .shape = {1, 1, max_logits, cols},
@@ -58,19 +69,44 @@ Tensor StepLogits::rows(int64_t n) const {
   return n > 0 ? first_rows(logits_, n) : Tensor{};
 }
 
+Tensor StepLogits::columns(int64_t n, int64_t first, int64_t cols, DType dtype) const {
+  Tensor t = first_rows(candidates_, n);
+  t.offset += uint64_t(first) * 4;
+  t.shape[3] = cols;
+  t.dtype = dtype;
+  return t;
+}
+
 void StepLogits::find_candidates(int64_t n) {
   if (view_ != nullptr || n == 0) return;
-  const auto columns = [&](int64_t first, int64_t cols, DType dtype) {
-    Tensor t = first_rows(candidates_, n);
-    t.offset += uint64_t(first) * 4;
-    t.shape[3] = cols;
-    t.dtype = dtype;
-    return t;
-  };
   backend_->top_candidates({.logits = rows(n),
-                            .ids = columns(0, k_, DType::i32),
-                            .values = columns(k_, k_, DType::f32),
-                            .totals = columns(2 * k_, 2, DType::f32)});
+                            .ids = columns(n, 0, k_, DType::i32),
+                            .values = columns(n, k_, k_, DType::f32),
+                            .totals = columns(n, 2 * k_, 2, DType::f32)});
+}
+
+void StepLogits::draw(std::span<const DrawRule> rules, Tensor tokens) {
+  const int64_t n = sent_[last_].n;
+  const Tensor used = first_rows(rules_, int64_t(rules.size()));
+  backend_->upload(used, std::as_bytes(rules));
+  backend_->draw_tokens({.ids = columns(n, 0, k_, DType::i32),
+                         .values = columns(n, k_, k_, DType::f32),
+                         .rules = used,
+                         .tokens = tokens});
+}
+
+void StepLogits::send(int64_t n, Tensor guesses) {
+  last_ = 1 - last_;
+  Sent& sent = sent_[last_];
+  sent.n = n;
+  sent.n_guesses = guesses ? guesses.cols() : 0;
+  if (view_ != nullptr) return;
+  const Tensor candidates = first_rows(candidates_, n);
+  if (guesses) {
+    sent.landing->send(std::array{guesses, candidates});
+  } else {
+    sent.landing->send(std::array{candidates});
+  }
 }
 
 Result<std::span<float>> StepLogits::all(int64_t n) {
@@ -82,24 +118,29 @@ Result<std::span<float>> StepLogits::all(int64_t n) {
   return std::span(view_ != nullptr ? view_ : host_.get(), count);
 }
 
-Status StepLogits::host_rows(int64_t n, std::vector<LogitRow>& out) {
+Status StepLogits::host_rows(int age, std::vector<LogitRow>& out) {
   out.clear();
-  const size_t row_bytes = size_t(candidates_.row_bytes), k = size_t(k_);
-  if (view_ == nullptr && n > 0) {
-    backend_->download(std::span(downloaded_).first(size_t(n) * row_bytes),
-                       first_rows(candidates_, n));
-  }
-  LM_TRY(backend_->synchronize());
-  for (int64_t row = 0; row < n; ++row) {
-    if (view_ != nullptr) {
-      out.push_back(LogitRow({view_ + row * logits_.cols(), size_t(logits_.cols())}));
-      continue;
+  guesses_.clear();
+  rows_are_gone_ = age > 0;
+  const Sent& sent = sent_[(last_ + size_t(age)) % sent_.size()];
+  if (view_ != nullptr) {
+    LM_TRY(backend_->synchronize());
+    const size_t cols = size_t(logits_.cols());
+    for (size_t row = 0; row < size_t(sent.n); ++row) {
+      out.push_back(LogitRow({view_ + row * cols, cols}));
     }
-    const std::byte* const candidates = downloaded_.data() + size_t(row) * row_bytes;
+    return ok();
+  }
+  const std::byte* next = LM_TRY(sent.landing->wait()).data();
+  guesses_.resize(size_t(sent.n_guesses));
+  const size_t k = size_t(k_), guess_bytes = guesses_.size() * sizeof(TokenId);
+  if (guess_bytes > 0) std::memcpy(guesses_.data(), next, guess_bytes);
+  next += guess_bytes;
+  for (int64_t row = 0; row < sent.n; ++row, next += candidates_.row_bytes) {
     TokenId* const ids = ids_.data() + size_t(row) * k;
     float* const numbers = numbers_.data() + size_t(row) * (k + 2);
-    std::memcpy(ids, candidates, k * sizeof(TokenId));
-    std::memcpy(numbers, candidates + k * sizeof(TokenId), (k + 2) * sizeof(float));
+    std::memcpy(ids, next, k * sizeof(TokenId));
+    std::memcpy(numbers, next + k * sizeof(TokenId), (k + 2) * sizeof(float));
     const TopLogits top = {.ids = {ids, k},
                            .values = {numbers, k},
                            .log_z = numbers[k + 1],
@@ -110,7 +151,7 @@ Status StepLogits::host_rows(int64_t n, std::vector<LogitRow>& out) {
 }
 
 std::span<float> StepLogits::fetch(int row) {
-  LM_CHECK(view_ == nullptr && row >= 0 && row < logits_.rows());
+  LM_CHECK(view_ == nullptr && row >= 0 && row < logits_.rows() && !rows_are_gone_);
   const std::span<float> wanted(host_.get(), size_t(logits_.cols()));
   backend_->download(std::as_writable_bytes(wanted), row_range(logits_, row, 1));
   if (!backend_->synchronize().ok()) {

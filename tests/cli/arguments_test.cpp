@@ -202,8 +202,8 @@ TEST_CASE("arguments: devices and instruction sets that do not exist") {
   CHECK(isa.status == 2);
   CHECK(is_one_error(isa));
   CHECK(with_env({"-m", tiny_model_path(), "-p", "x", "-n", "1"}, {"LLM_CPU=scalar"}).status == 0);
-  for (const char* variable :
-       {"LLM_CUDA_GRAPHS=maybe", "LLM_CUDA_OVERLAP=1", "LLM_CUDA_WGMMA=maybe"}) {
+  for (const char* variable : {"LLM_CUDA_GRAPHS=maybe", "LLM_CUDA_OVERLAP=1", "LLM_CUDA_AHEAD=yes",
+                               "LLM_CUDA_WGMMA=maybe"}) {
     const Finished maybe = with_env({"-m", tiny_model_path(), "-p", "x", "-n", "1"}, {variable});
     CHECK(maybe.status == 2);
     CHECK(is_one_error(maybe));

@@ -127,5 +127,41 @@ TEST_CASE("CUDA: an answer is the same alone, in company, drafted for and contin
   for (size_t i = 0; i < 3; ++i) CHECK(listeners[i].wait() == alone[i]);
 }
 
+TEST_CASE("CUDA: steps that run ahead of the host, recorded and not, change no answer") {
+  if (!have_cuda()) LM_SKIP("no CUDA device");
+  const ModelFile file(widened(tiny_model("llama"), DType::q4_0));
+  const auto answers = [&](bool ahead, bool record, uint64_t& steps_ahead) {
+    InstanceOptions options = cuda_options(file.path());
+    options.max_seqs = 3;
+    options.max_step_tokens = 12;
+    options.backend.run_ahead = ahead;
+    options.backend.record_steps = record;
+    const auto engine = Engine::start(require_ok(Instance::open(cuda_registry(), options)));
+    std::vector<Listener> listeners(4);
+    for (uint64_t i = 0; i < 4; ++i) {
+      Request asked;
+      asked.prompt = random_tokens(i, 4, 300);
+      asked.max_tokens = int(20 + 7 * i);
+      asked.ignore_end = true;
+      asked.sampling.seed = i;
+      if (i == 1) asked.sampling.temperature = 0;
+      listeners[i].attach(asked);
+      require_ok(engine->submit(std::move(asked)));
+    }
+    std::vector<Answer> all;
+    for (Listener& listener : listeners) all.push_back(listener.wait());
+    steps_ahead = engine->totals().steps_ahead;
+    return all;
+  };
+  uint64_t none = 0, recorded = 0, plain = 0;
+  const std::vector<Answer> expected = answers(false, true, none);
+  CHECK(none == 0);
+  for_each_schedule([&] {
+    CHECK(answers(true, true, recorded) == expected);
+    CHECK(answers(true, false, plain) == expected);
+    CHECK((recorded > 20 && plain > 20));
+  });
+}
+
 }  // namespace
 }  // namespace lm::test

@@ -1,0 +1,261 @@
+// Steps that are launched before the tokens in front of them are known change no answer, however
+// wrong the guesses are, and nobody waits for them.
+#include <algorithm>
+#include <vector>
+
+#include "tests/runtime/support.h"
+#include "tests/support/late_backend.h"
+
+namespace lm {
+namespace {
+
+using test::Answer;
+using test::Listener;
+using test::ModelFile;
+
+test::Lateness lateness;  // test-only: BackendEntry::open is a plain function
+
+Registry late_registry() {
+  BackendEntry entry = cpu::registry_entry();
+  entry.open = [](std::string_view device,
+                  const BackendOptions& options) -> Result<std::unique_ptr<Backend>> {
+    return std::unique_ptr<Backend>(std::make_unique<test::LateBackend>(
+        std::string(device), LM_TRY(cpu::registry_entry().open(device, options)), lateness));
+  };
+  Registry registry;
+  registry.add(entry);
+  return registry;
+}
+
+std::unique_ptr<Instance> open_late(const InstanceOptions& options) {
+  return test::require_ok(Instance::open(late_registry(), options));
+}
+
+InstanceOptions late_options(const std::filesystem::path& path, int max_seqs) {
+  InstanceOptions options = test::options_for(path);
+  options.n_ctx = 96;
+  options.max_seqs = max_seqs;
+  options.max_step_tokens = 32;
+  return options;
+}
+
+constexpr uint64_t kRequests = 14;
+
+// Most of them can be guessed; they come and go at different times, and end in every way.
+Request request_of(uint64_t i, int n_vocab) {
+  Request request;
+  request.prompt = test::random_tokens(i, 1 + 5 * i % 23, n_vocab);
+  request.max_tokens = int(1 + 7 * i % 40);
+  request.ignore_end = i % 3 != 0;
+  request.n_alternatives = i % 4 == 0 ? 3 : 0;
+  SamplingParams& sampling = request.sampling;  // others are the defaults
+  sampling.seed = i;
+  switch (i % 7) {
+    case 0:
+      sampling.temperature = 0;
+      break;
+    case 1:
+      request.max_tokens = -1;  // to the end of the context
+      break;
+    case 2:
+      request.overflow = Overflow::shift;
+      request.max_tokens = 130;
+      sampling.top_k = 100;
+      sampling.temperature = 2;
+      break;
+    case 3:
+      sampling.top_p = 0.3f;
+      sampling.min_p = 0;
+      break;
+    case 4:
+      sampling.top_p = 1;
+      request.stop = {"e", "1"};
+      break;
+    case 5:  // none that can be guessed
+      if (i > 7) sampling.repeat_penalty = 1.3f;
+      break;
+    default:
+      break;
+  }
+  return request;
+}
+
+std::vector<Answer> answers_alone(const ModelFile& file) {
+  InstanceOptions options = late_options(file.path(), 1);
+  options.backend.run_ahead = false;
+  const auto engine = Engine::start(open_late(options));
+  std::vector<Answer> answers;
+  for (uint64_t i = 0; i < kRequests; ++i) {
+    answers.push_back(test::run(*engine, request_of(i, engine->instance().config().n_vocab)));
+  }
+  CHECK(engine->totals().steps_ahead == 0);
+  return answers;
+}
+
+// All of them at once; how many steps ran ahead.
+uint64_t check_answers(const std::vector<Answer>& expected, std::unique_ptr<Instance> instance,
+                       SpeculationOptions speculation = {}) {
+  const auto engine = Engine::start(std::move(instance), {.speculation = std::move(speculation)});
+  std::vector<Listener> listeners(kRequests);
+  for (uint64_t i = 0; i < kRequests; ++i) {
+    Request request = request_of(i, engine->instance().config().n_vocab);
+    listeners[i].attach(request);
+    test::require_ok(engine->submit(std::move(request)));
+  }
+  for (size_t i = 0; i < kRequests; ++i) {
+    CAPTURE(i);
+    const Answer& answer = listeners[i].wait();
+    CHECK(answer == expected[i]);
+    CHECK(answer.final_events == 1);
+  }
+  CHECK(test::comes_to_rest(*engine));
+  return engine->totals().steps_ahead;
+}
+
+TEST_CASE("ahead: right and wrong guesses, in a crowd that comes and goes") {
+  for (const char* architecture : {"llama", "gemma3"}) {
+    const ModelFile file(test::tiny_model(architecture));
+    lateness = {};
+    const std::vector<Answer> expected = answers_alone(file);
+    for (const int lie_in : {0, 1, 2, 7}) {
+      for (const int max_seqs : {1, 3, 14}) {
+        CAPTURE(architecture);
+        CAPTURE(lie_in);
+        CAPTURE(max_seqs);
+        lateness = {.lie_in = lie_in};
+        CHECK((check_answers(expected, open_late(late_options(file.path(), max_seqs))) > 0) ==
+              (lie_in != 1));
+        CHECK((lateness.n_lies > 0) == (lie_in > 0));
+      }
+    }
+  }
+}
+
+TEST_CASE("ahead: sequences that lose their blocks") {
+  for (const char* architecture : {"llama", "gemma3"}) {
+    const ModelFile file(test::tiny_model(architecture));
+    lateness = {};
+    const std::vector<Answer> expected = answers_alone(file);
+    InstanceOptions options = late_options(file.path(), 6);
+    const auto unbounded = open_late(options);
+    const uint64_t block_bytes = unbounded->kv_bytes() / uint64_t(unbounded->pool().n_blocks());
+    for (const int n_blocks : {6, 8, 13}) {  // of 16 tokens; one request alone may need 6
+      options.kv_budget = block_bytes * uint64_t(n_blocks);
+      for (const int lie_in : {0, 3}) {
+        CAPTURE(architecture);
+        CAPTURE(n_blocks);
+        lateness = {.lie_in = lie_in};
+        check_answers(expected, open_late(options));
+      }
+    }
+  }
+}
+
+TEST_CASE("ahead: beside drafts") {
+  const ModelFile file(test::tiny_model("llama"));
+  lateness = {};
+  const std::vector<Answer> expected = answers_alone(file);
+  InstanceOptions options = late_options(file.path(), 4);
+  options.draft_rows = 12;
+  for (const int length : {0, 1, 5}) {
+    for (const int lie_in : {0, 5}) {
+      CAPTURE(length);
+      lateness = {.lie_in = lie_in};
+      check_answers(expected, open_late(options), {make_ngram_drafter(), length});
+    }
+  }
+}
+
+TEST_CASE("ahead: logits that candidates don't decide are computed again and read as a whole") {
+  const ModelFile file(test::tiny_model("llama"));
+  lateness = {.grid = 1};
+  const std::vector<Answer> expected = answers_alone(file);
+  lateness = {.grid = 1};
+  CHECK(check_answers(expected, open_late(late_options(file.path(), 3))) > 0);
+  CHECK(lateness.n_downloads > 0);
+}
+
+// Greedy, from a prompt of several tokens.
+Request plain_request(int max_tokens) {
+  Request request;
+  request.prompt = {5, 6, 7};
+  request.max_tokens = max_tokens;
+  request.ignore_end = true;
+  return request;
+}
+
+TEST_CASE("ahead: every step that could, and none is waited for before its turn") {
+  const ModelFile file(test::tiny_model("llama"));
+  lateness = {};
+  const auto engine = Engine::start(open_late(late_options(file.path(), 1)));
+  std::vector<int> steps_done;
+  Request request = plain_request(40);
+  Listener listener;
+  listener.attach(request);
+  request.on_token = [&, tell = std::move(request.on_token)](const TokenEvent& event) {
+    steps_done.push_back(lateness.n_steps);
+    tell(event);
+  };
+  test::require_ok(engine->submit(std::move(request)));
+  const Answer& answer = listener.wait();
+  REQUIRE(steps_done.size() == 40);
+  for (size_t i = 0; i < steps_done.size(); ++i) CHECK(steps_done[i] == int(i) + 1);
+  CHECK(answer.timings.steps == 40);
+  const EngineTotals totals = engine->totals();
+  CHECK(totals.steps == 40);
+  CHECK(totals.steps_ahead == 38);  // but the prompt's, and the one that followed it
+  CHECK(lateness.n_guesses == 38);  // nothing is launched behind the last token
+}
+
+TEST_CASE("ahead: not without being allowed to, nor where the sampler looks at more") {
+  const ModelFile file(test::tiny_model("llama"));
+  lateness = {};
+  InstanceOptions options = late_options(file.path(), 1);
+  const auto steps_ahead = [&](const Request& request) {
+    const auto engine = Engine::start(open_late(options));
+    test::run(*engine, request);
+    return engine->totals().steps_ahead;
+  };
+  Request request = plain_request(10);
+  CHECK(steps_ahead(request) == 8);
+  request.sampling.presence_penalty = 0.5f;
+  CHECK(steps_ahead(request) == 0);
+  request.sampling = SamplingParams();
+  request.sampling.top_k = 0;
+  CHECK(steps_ahead(request) == 0);
+  request.sampling.temperature = 0;
+  CHECK(steps_ahead(request) == 8);
+  options.backend.run_ahead = false;
+  CHECK(steps_ahead(plain_request(10)) == 0);
+}
+
+TEST_CASE("ahead: who is cancelled or fails takes nobody along") {
+  const ModelFile file(test::tiny_model("llama"));
+  lateness = {};
+  const auto engine = Engine::start(open_late(late_options(file.path(), 2)));
+  const Answer alone = test::run(*engine, plain_request(60));
+  Request stays = plain_request(60), goes = plain_request(-1);
+  goes.sampling.seed = 9;
+  Listener staying, going;
+  staying.attach(stays);
+  going.attach(goes);
+  const RequestId id = test::require_ok(engine->submit(std::move(goes)));
+  test::require_ok(engine->submit(std::move(stays)));
+  going.wait_for_tokens(7);
+  engine->cancel(id);
+  CHECK(going.wait().final_events == 1);
+  CHECK(staying.wait() == alone);
+  CHECK(test::comes_to_rest(*engine));
+
+  lateness.fails_after = 5;
+  const Answer broken = test::run(*engine, plain_request(60));
+  CHECK(broken.finish == Finish::error);
+  CHECK(broken.error == "the device is gone");
+  CHECK(broken.final_events == 1);
+  CHECK(broken.tokens.size() == 5);
+  lateness.fails_after = -1;
+  CHECK(test::run(*engine, plain_request(60)) == alone);
+}
+
+}  // namespace
+}  // namespace lm
