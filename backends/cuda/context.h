@@ -32,11 +32,14 @@ struct ScratchMemory {
   std::array<size_t, size_t(Scratch::count_)> bytes{};
 };
 
+class RecordedSteps;
+
 struct Context {
   cudaStream_t stream;
   const DeviceFacts& facts;
   const ScratchMemory& scratch;
   cudaError_t* first_error;  // what synchronize() reports
+  RecordedSteps& recorded;
 
   void note(cudaError_t code) const {
     if (code != cudaSuccess && *first_error == cudaSuccess) *first_error = code;

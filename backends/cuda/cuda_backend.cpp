@@ -6,6 +6,7 @@
 #include <cuda_runtime.h>
 
 #include <array>
+#include <cstring>
 #include <memory>
 #include <utility>
 
@@ -28,6 +29,7 @@ namespace {
 // See Backend::arithmetic: to be raised by whoever changes a bit of any kernel's results.
 constexpr int kArithmetic = 3;
 constexpr size_t kScratchAlignment = 256;
+constexpr size_t kDownloadBytes = size_t{256} << 10;  // 16 rows of 4096 numbers
 
 // Of each kind of operation, in the order of Scratch.
 using ScratchSizes = std::array<size_t, size_t(Scratch::count_)>;
@@ -73,17 +75,23 @@ class CudaBackend final : public Backend {
   void upload(Tensor dst, std::span<const std::byte> bytes) override {
     LM_CHECK(dst.layout == 0 && dst.offset + bytes.size() <= dst.buffer->bytes());
     if (bytes.empty()) return;
-    if (uploads_.holds(bytes.size())) return uploads_.send(context(), bytes, dst.data());
+    const Context here = context();
+    recorded_.cut();
+    if (uploads_.holds(bytes.size())) return uploads_.send(here, bytes, dst.data());
     // The runtime has taken the bytes of pageable memory when this returns.
-    context().note(
+    here.note(
         cudaMemcpyAsync(dst.data(), bytes.data(), bytes.size(), cudaMemcpyHostToDevice, stream_));
   }
   void download(std::span<std::byte> dst, Tensor src) override {
     LM_CHECK(src.layout == 0 && src.offset + dst.size() <= src.buffer->bytes());
     if (dst.empty()) return;
-    context().note(
-        cudaMemcpyAsync(dst.data(), src.data(), dst.size(), cudaMemcpyDeviceToHost, stream_));
-    context().note(cudaStreamSynchronize(stream_));
+    const Context here = context();
+    recorded_.cut();
+    const bool small = dst.size() <= downloads_.bytes();
+    std::byte* const to = small ? downloads_.base() : dst.data();
+    here.note(cudaMemcpyAsync(to, src.data(), dst.size(), cudaMemcpyDeviceToHost, stream_));
+    here.note(cudaStreamSynchronize(stream_));
+    if (small) std::memcpy(dst.data(), to, dst.size());
   }
   Status synchronize() override {
     context().note(cudaStreamSynchronize(stream_));
@@ -147,7 +155,7 @@ class CudaBackend final : public Backend {
   Status use_device() { return check(cudaSetDevice(facts_.index), "choosing the device"); }
   // For any work of this backend: chooses its device too.
   Context context() {
-    const Context made{stream_, facts_, scratch_, &first_error_};
+    const Context made{stream_, facts_, scratch_, &first_error_, recorded_};
     made.note(cudaSetDevice(facts_.index));
     return made;
   }
@@ -158,6 +166,7 @@ class CudaBackend final : public Backend {
   std::unique_ptr<Buffer> scratch_memory_;
   Staging staging_;
   UploadRing uploads_;
+  PinnedMemory downloads_;  // what a step carries to another room comes through here
   cudaError_t first_error_ = cudaSuccess;
   RecordedSteps recorded_;
 };
@@ -166,6 +175,7 @@ Status CudaBackend::reserve(const StepLimits& limits) {
   LM_TRY(use_device());
   staging_.release();
   LM_TRY(uploads_.prepare());
+  if (downloads_.bytes() == 0) downloads_ = LM_TRY(PinnedMemory::allocate(kDownloadBytes));
   LM_TRY(prepare_gemm(facts_));
   LM_TRY(prepare_attention(facts_));
   const ScratchSizes bytes = scratch_sizes(limits);

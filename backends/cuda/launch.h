@@ -10,6 +10,7 @@
 
 #include "backends/cuda/context.h"
 #include "backends/cuda/error.h"
+#include "backends/cuda/recorded_steps.h"
 
 namespace lm::cuda {
 
@@ -21,6 +22,7 @@ struct Grid {
 template <class... Params, class... Args>
 void launch(const Context& context, void (*kernel)(Params...), const Grid& grid, Args... args) {
   if (grid.blocks.x == 0 || grid.blocks.y == 0 || grid.blocks.z == 0) return;
+  if (!context.recorded.launches()) return;
   cudaLaunchConfig_t config = {};
   config.gridDim = grid.blocks;
   config.blockDim = grid.threads;

@@ -18,11 +18,13 @@ void RecordedSteps::run(StepKey key, Backend::Body body, void* self) {
   bool seen = false;
   Step& step = find_or_add(key, body, self, seen);
   step.last_use = ++n_runs_;
-  if (seen && step.graph == nullptr && !step.refused) {
-    step.graph = record(body, self);
-    step.refused = step.graph == nullptr;
+  if (!seen || step.refused) {
+    body(self);
+  } else if (step.stretches.empty()) {
+    record(step);
+  } else {
+    replay(step);
   }
-  if (step.graph == nullptr || cudaGraphLaunch(step.graph, stream_) != cudaSuccess) body(self);
 }
 
 RecordedSteps::Step& RecordedSteps::find_or_add(StepKey key, Backend::Body body, void* self,
@@ -36,35 +38,97 @@ RecordedSteps::Step& RecordedSteps::find_or_add(StepKey key, Backend::Body body,
     const auto oldest =
         std::min_element(steps_.begin(), steps_.end(),
                          [](const Step& a, const Step& b) { return a.last_use < b.last_use; });
-    if (oldest->graph != nullptr) cudaGraphExecDestroy(oldest->graph);
+    destroy(*oldest);
     steps_.erase(oldest);
   }
   steps_.push_back({.key = key, .body = body, .self = self});
   return steps_.back();
 }
 
-// nullptr: it can't be recorded, and is enqueued call by call.
-cudaGraphExec_t RecordedSteps::record(Backend::Body body, void* self) {
-  if (cudaStreamBeginCapture(stream_, cudaStreamCaptureModeThreadLocal) != cudaSuccess) {
-    cudaGetLastError();
-    return nullptr;
-  }
+// The step happens while it is recorded, a stretch at a time. One that can't be recorded is run
+// again, call by call: until then its copies carried what an earlier step had left.
+void RecordedSteps::record(Step& step) {
   const cudaError_t before = first_error_;
-  body(self);
+  mode_ = Mode::recording;
+  step_ = &step;
+  failed_ = false;
+  step.body(step.self);
+  if (in_stretch_) end_stretch();
+  mode_ = Mode::idle;
+  step.refused = failed_ || step.stretches.empty();
+  if (!failed_) return;
+  destroy(step);
+  cudaGetLastError();
+  first_error_ = before;  // a launch that a recording refuses may work by itself
+  step.body(step.self);
+}
+
+void RecordedSteps::replay(Step& step) {
+  failed_ = false;
+  if (!step.is_cut) {
+    launch(step.stretches.front());
+  } else {
+    mode_ = Mode::replaying;
+    step_ = &step;
+    next_ = 0;
+    step.body(step.self);
+    if (in_stretch_) end_stretch();
+    mode_ = Mode::idle;
+  }
+  if (failed_) step.body(step.self);
+}
+
+bool RecordedSteps::launches() {
+  if (mode_ != Mode::idle && !in_stretch_) begin_stretch();
+  return mode_ != Mode::replaying;
+}
+
+void RecordedSteps::cut() {
+  if (mode_ == Mode::idle) return;
+  step_->is_cut = true;
+  if (in_stretch_) end_stretch();
+}
+
+// Not before there is something to record, so that of several devices one records at a time.
+void RecordedSteps::begin_stretch() {
+  in_stretch_ = true;
+  if (mode_ != Mode::recording || failed_) return;
+  failed_ = cudaStreamBeginCapture(stream_, cudaStreamCaptureModeThreadLocal) != cudaSuccess;
+}
+
+void RecordedSteps::end_stretch() {
+  in_stretch_ = false;
+  if (mode_ == Mode::replaying) return launch(step_->stretches[next_++]);
+  cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
+  if (cudaStreamIsCapturing(stream_, &status) != cudaSuccess ||
+      status == cudaStreamCaptureStatusNone) {
+    return;  // failed before
+  }
   cudaGraph_t graph = nullptr;
   cudaGraphExec_t executable = nullptr;
   const bool captured = cudaStreamEndCapture(stream_, &graph) == cudaSuccess && graph != nullptr;
   if (!captured || cudaGraphInstantiate(&executable, graph, 0) != cudaSuccess) executable = nullptr;
   if (graph != nullptr) cudaGraphDestroy(graph);
   cudaGetLastError();
-  first_error_ = before;  // a launch that a recording refuses may work by itself
-  return executable;
+  if (executable == nullptr) {
+    failed_ = true;
+    return;
+  }
+  step_->stretches.push_back(executable);
+  launch(executable);
+}
+
+void RecordedSteps::launch(cudaGraphExec_t graph) {
+  if (cudaGraphLaunch(graph, stream_) != cudaSuccess) failed_ = true;
+}
+
+void RecordedSteps::destroy(Step& step) {
+  for (const cudaGraphExec_t graph : step.stretches) cudaGraphExecDestroy(graph);
+  step.stretches.clear();
 }
 
 void RecordedSteps::forget() {
-  for (const Step& step : steps_) {
-    if (step.graph != nullptr) cudaGraphExecDestroy(step.graph);
-  }
+  for (Step& step : steps_) destroy(step);
   steps_.clear();
 }
 

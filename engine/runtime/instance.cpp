@@ -24,13 +24,22 @@ struct Instance::Impl {
   bool runs_ahead;
   std::vector<KvLayer> kv_layers;
   int draft_rows;
+  // A step in the rooms from one on, which runs inside the room in front of it, so that each may
+  // record its part; behind the last room, the step itself.
+  struct Inside {
+    Impl* impl;
+    Backend::Body body;
+    size_t room;
+  };
+  std::vector<Inside> plain{}, with_candidates{};  // by room
 
   Status check_rows(std::span<const StepRow> rows) const;
   void forward(bool candidates);
-  static void forward_with_candidates(void* impl) { static_cast<Impl*>(impl)->forward(true); }
+  static void enter(void* inside);
+  std::vector<Inside> nested(Backend::Body body);
   int64_t n_logits() const { return inputs.steps().front().logit_rows.cols(); }
-  Status enqueue(std::span<const StepRow> rows, Backend::Body body);
-  Status run(Backend::Body body);
+  Status enqueue(std::span<const StepRow> rows, std::vector<Inside>& step);
+  Status run(std::vector<Inside>& step);
   BlockPlace place_of(BlockId block) const;
 };
 
@@ -56,7 +65,11 @@ Result<std::vector<std::unique_ptr<Backend>>> open_rooms(const Registry& registr
 
 }  // namespace
 
-Instance::Instance(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Instance::Instance(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {
+  impl_->plain = impl_->nested([](void* self) { static_cast<Impl*>(self)->forward(false); });
+  impl_->with_candidates =
+      impl_->nested([](void* self) { static_cast<Impl*>(self)->forward(true); });
+}
 Instance::~Instance() = default;
 
 Result<std::unique_ptr<Instance>> Instance::open(const Registry& registry,
@@ -207,28 +220,39 @@ void Instance::Impl::forward(bool candidates) {
   if (candidates) logits->find_candidates(n_logits());
 }
 
-Status Instance::Impl::enqueue(std::span<const StepRow> rows, Backend::Body body) {
+std::vector<Instance::Impl::Inside> Instance::Impl::nested(Backend::Body body) {
+  std::vector<Inside> all;
+  for (size_t room = 0; room <= rooms.size(); ++room) all.push_back({this, body, room});
+  return all;
+}
+
+// By its address a room knows the step again.
+void Instance::Impl::enter(void* inside) {
+  const Inside& here = *static_cast<Inside*>(inside);
+  Impl& impl = *here.impl;
+  if (here.room == impl.rooms.size()) return here.body(&impl);
+  const StepView& step = impl.inputs.steps().front().all;
+  impl.rooms[here.room]->run(
+      {uint32_t(step.n_tokens), uint32_t(step.n_seqs), uint32_t(impl.n_logits())}, enter,
+      static_cast<Inside*>(inside) + 1);
+}
+
+Status Instance::Impl::enqueue(std::span<const StepRow> rows, std::vector<Inside>& step) {
   LM_TRY(check_rows(rows));
   inputs.assemble(rows);
-  return run(body);
+  return run(step);
 }
 
 // Of what was assembled.
-Status Instance::Impl::run(Backend::Body body) {
-  const StepView& step = inputs.steps().front().all;
-  if (rooms.size() == 1) {
-    rooms.front()->run({uint32_t(step.n_tokens), uint32_t(step.n_seqs), uint32_t(n_logits())}, body,
-                       this);
-    return ok();
-  }
-  body(this);  // what waits for other rooms can't be recorded
+Status Instance::Impl::run(std::vector<Inside>& step) {
+  enter(step.data());
+  if (rooms.size() == 1) return ok();
   for (const std::unique_ptr<Backend>& room : rooms) LM_TRY(room->synchronize());
   return ok();
 }
 
 Result<std::span<float>> Instance::step(std::span<const StepRow> rows) {
-  const auto body = [](void* impl) { static_cast<Impl*>(impl)->forward(false); };
-  LM_TRY(impl_->enqueue(rows, body));
+  LM_TRY(impl_->enqueue(rows, impl_->plain));
   return impl_->logits->all(impl_->n_logits());
 }
 
@@ -238,7 +262,7 @@ Status Instance::compute(std::span<const StepRow> rows, std::vector<LogitRow>& l
 }
 
 Status Instance::launch(std::span<const StepRow> rows) {
-  LM_TRY(impl_->enqueue(rows, Impl::forward_with_candidates));
+  LM_TRY(impl_->enqueue(rows, impl_->with_candidates));
   impl_->logits->send(impl_->n_logits(), {});
   return ok();
 }
@@ -256,7 +280,7 @@ Status Instance::launch_ahead(std::span<const StepRow> rows, std::span<const Dra
   LM_TRY(impl_->check_rows(rows));
   impl_->inputs.assemble(rows);
   impl_->logits->draw(rules, impl_->inputs.steps().front().all.token_ids);
-  LM_TRY(impl_->run(Impl::forward_with_candidates));
+  LM_TRY(impl_->run(impl_->with_candidates));
   impl_->logits->send(impl_->n_logits(), impl_->inputs.steps().front().all.token_ids);
   return ok();
 }

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "backends/cuda/cuda_backend.h"
+#include "tests/cpu/harness.h"
 #include "tests/cuda/rig.h"
 #include "tests/reference/reference_decoder.h"
 #include "tests/runtime/support.h"
@@ -68,7 +69,13 @@ TEST_CASE("CUDA: a model divided between the device and the CPU") {
       CAPTURE(std::string(name));
       CAPTURE(instance->plan().placement.text(0));
       CHECK(instance->plan().rooms.size() == division.n_rooms);
-      CHECK(worst_error(logits_of(*instance, tokens), expected) < kTolerance);
+      // Steps of 7 tokens: call by call, recorded, and replayed.
+      const std::vector<float> logits = logits_of(*instance, tokens);
+      CHECK(worst_error(logits, expected) < kTolerance);
+      options.backend.record_steps = false;
+      const auto unrecorded = require_ok(Instance::open(both(), options));
+      CHECK(same_bits(logits, logits_of(*unrecorded, tokens)));
+      CHECK(same_bits(logits, logits_of(*instance, tokens)));
     }
   }
 }
