@@ -361,10 +361,9 @@ PartMemory part_memory_of(const Context& context, const AttentionParams& params)
   const size_t slot_bytes = size_t(params.k.head_dim) * sizeof(float) + sizeof(float2);
   const size_t slots = context.scratch.bytes[size_t(Scratch::attention)] / slot_bytes;
   std::byte* base = context.memory(Scratch::attention);
-  return {
-      .sums = reinterpret_cast<float*>(base),
-      .states = reinterpret_cast<float2*>(base + slots * size_t(params.k.head_dim) * sizeof(float)),
-      .n_slots = int(slots)};
+  return {.states = reinterpret_cast<float2*>(base),
+          .sums = reinterpret_cast<float*>(base + slots * sizeof(float2)),
+          .n_slots = int(slots)};
 }
 
 void merge_parts(const Context& context, const AttentionParams& params, const PartMemory& memory) {

@@ -39,10 +39,11 @@ __device__ inline int part_begin(int part) {
   return (kFineKeys << doubling) + within * ((2 * kSegment) << doubling);
 }
 
-// What was found for one query and part, behind each other: f32 [slots, head_dim], then m and l.
+// What was found for one query and part, a slot each. The pairs lie in front of the sums, where
+// they are aligned whatever the head's size.
 struct PartMemory {
-  float* sums;
-  float2* states;
+  float2* states;  // m and l
+  float* sums;     // [slots, head_dim]
   int n_slots;
 };
 
