@@ -70,9 +70,12 @@ struct InputLane {
   __device__ void load(int step, bool exists, InputStep<kFrags>& to) const {
 #pragma unroll
     for (int f = 0; f < kFrags; ++f) {
-      const float4* from = reinterpret_cast<const float4*>(at[f] + step * kStepColumns);
       const bool row_exists = exists && at[f] != nullptr;
-      for (int i = 0; i < 2; ++i) to.values[f][i] = row_exists ? from[i] : float4{0, 0, 0, 0};
+      for (int i = 0; i < 2; ++i) {
+        to.values[f][i] = float4{0, 0, 0, 0};
+        if (!row_exists) continue;
+        to.values[f][i] = reinterpret_cast<const float4*>(at[f] + step * kStepColumns)[i];
+      }
     }
   }
 };
