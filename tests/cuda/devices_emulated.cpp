@@ -5,8 +5,8 @@
 #include <thread>
 #include <vector>
 
-#include "backends/cpu/cpu_backend.h"
 #include "backends/cuda/cuda_backend.h"
+#include "tests/cuda/both.h"
 #include "tests/runtime/support.h"
 #include "tests/simt/simt.h"
 
@@ -30,13 +30,6 @@ class TwoDevices {
  private:
   simt::DeviceSettings before_;
 };
-
-Registry both() {
-  Registry registry;
-  registry.add(cuda::registry_entry());
-  registry.add(cpu::registry_entry());
-  return registry;
-}
 
 std::unique_ptr<Instance> open_on(std::string_view device, const ModelFile& file,
                                   int device_layers) {

@@ -2,8 +2,8 @@
 // told to do that.
 #include <vector>
 
-#include "backends/cpu/cpu_backend.h"
 #include "backends/cuda/cuda_backend.h"
+#include "tests/cuda/both.h"
 #include "tests/runtime/support.h"
 #include "tests/simt/simt.h"
 
@@ -23,13 +23,6 @@ class WithDevice {
  private:
   simt::DeviceSettings before_;
 };
-
-Registry both() {
-  Registry registry;
-  registry.add(cuda::registry_entry());
-  registry.add(cpu::registry_entry());
-  return registry;
-}
 
 InstanceOptions on_cuda(const std::filesystem::path& path) {
   InstanceOptions options = options_for(path);

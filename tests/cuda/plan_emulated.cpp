@@ -2,22 +2,15 @@
 // counts them so.
 #include <cuda_runtime.h>
 
+#include <algorithm>
 #include <vector>
 
-#include "backends/cpu/cpu_backend.h"
-#include "backends/cuda/cuda_backend.h"
+#include "tests/cuda/both.h"
 #include "tests/runtime/support.h"
 #include "tests/simt/simt.h"
 
 namespace lm::test {
 namespace {
-
-Registry both() {
-  Registry registry;
-  registry.add(cuda::registry_entry());
-  registry.add(cpu::registry_entry());
-  return registry;
-}
 
 InstanceOptions on_cuda(const std::filesystem::path& path) {
   InstanceOptions options = options_for(path);

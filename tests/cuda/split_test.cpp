@@ -3,8 +3,8 @@
 #include <string>
 #include <vector>
 
-#include "backends/cuda/cuda_backend.h"
 #include "tests/cpu/harness.h"
+#include "tests/cuda/both.h"
 #include "tests/cuda/rig.h"
 #include "tests/reference/reference_decoder.h"
 #include "tests/runtime/support.h"
@@ -13,13 +13,6 @@ namespace lm::test {
 namespace {
 
 constexpr double kTolerance = 1e-4;  // see model_test.cpp: weights in f32, steps of few rows
-
-Registry both() {
-  Registry registry;
-  registry.add(cuda::registry_entry());
-  registry.add(cpu::registry_entry());
-  return registry;
-}
 
 std::vector<float> logits_of(Instance& instance, std::span<const TokenId> tokens) {
   constexpr int kChunk = 7;
