@@ -26,9 +26,9 @@ struct KvCacheView {
   }
 };
 
-// The three types: at() is a number of the cache; four_at() are four of a head of whole fours, the
-// first of them as well; store() is called by a warp, whose lane i holds
-// dimension `first` + i (of 32), or nothing where `valid` is false.
+// The three types: at() is a number of the cache; four_at() are four of them, from a multiple of 4
+// on, of a head of whole fours; store() is called by a warp, whose lanes hold 32 dimensions in a
+// row, or nothing where `valid` is false.
 struct F32Kv {
   static constexpr DType kType = DType::f32;
   __device__ static float at(const KvCacheView& c, const std::byte* head, int token, int dim) {

@@ -19,12 +19,14 @@ enum class Way : uint8_t {
   halves,  // matvec_halves.cu
   any,     // gemv_rows.cu
 };
-Way way_of(const Context& context, const Linear& op) {
-  if (op.weight.layout == kLayoutPlanes) return Way::planes;
-  return has_halves_matvec(context.facts, op.weight, input_of(op.x)) ? Way::halves : Way::any;
-}
+
 bool in_planes(const Linear& op) {
   return op.weight.layout == kLayoutPlanes;
+}
+
+Way way_of(const Context& context, const Linear& op) {
+  if (in_planes(op)) return Way::planes;
+  return has_halves_matvec(context.facts, op.weight, input_of(op.x)) ? Way::halves : Way::any;
 }
 
 void check_linear(const Linear& op, const Linear& first) {

@@ -102,9 +102,8 @@ class InspectCommand final : public Command {
         "--json", json_,
         "one object: file, version, bytes, metadata, tensors (name, type, shape, bytes; the first "
         "dimension varies fastest), types, model, needs, placement (device, parts, memory_bytes, "
-        "weight_bytes, kv_bytes, step_bytes, scratch_bytes of its kernels, reserved_bytes that "
-        "stay "
-        "free) or no_placement, the reason");
+        "weight_bytes, kv_bytes, step_bytes, scratch_bytes of its kernels, reserved_bytes "
+        "that stay free) or no_placement, the reason");
   }
 
   Result<ExitStatus> run(const Context& context) override {

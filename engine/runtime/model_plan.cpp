@@ -181,9 +181,8 @@ Result<Planner::Room> Planner::room_of(const Placement& placement, int number,
   }
   MemoryNeeds needs = LM_TRY(needs_of(config_, layout));
   needs.weight_bytes = parts_.weight_bytes(placement, number);
-  // A draft model is where the first of the rooms is.
   const DeviceOffer& device = devices_[size_t(number)];
-  if (is_first) {
+  if (is_first) {  // where a draft model is too
     MemoryNeeds draft = options_.beside;
     if (!device.is_host) draft.weight_bytes += draft.tied_bytes;
     needs = LM_TRY(with(needs, draft));
