@@ -17,6 +17,8 @@ BenchSteps::BenchSteps(Instance& instance, int n_seqs) : instance_(&instance) {
     token = TokenId((state >> 8) % n_vocab);
   }
   rows_.resize(size_t(n_seqs));
+  rules_.resize(size_t(n_seqs));  // the largest logit
+  for (int s = 0; s < n_seqs; ++s) rules_[size_t(s)].row = s;
 }
 
 Status BenchSteps::reserve(int n_tokens) {
@@ -59,16 +61,31 @@ Status BenchSteps::prompt(int position, int n) {
   return ok();
 }
 
+// The next token of each sequence, at place `i` of the walk.
+Status BenchSteps::place(int position, int i) {
+  for (size_t s = 0; s < tables_.size(); ++s) {
+    const size_t at = (size_t(i) + s) % tokens_.size();
+    LM_TRY(open_window(tables_[s], position, 1));
+    rows_[s] = {.tokens = std::span(tokens_).subspan(at, 1),
+                .first_position = position,
+                .table = &tables_[s]};
+  }
+  return ok();
+}
+
+// Where the engine would launch a step before it has collected the one in front, so does this: then
+// the tokens are those that the device draws.
 Status BenchSteps::generate(int position, int n) {
+  const bool ahead = instance_->runs_ahead();
   for (int i = 0; i < n; ++i) {
-    for (size_t s = 0; s < tables_.size(); ++s) {
-      const size_t at = (size_t(i) + s) % tokens_.size();
-      LM_TRY(open_window(tables_[s], position + i, 1));
-      rows_[s] = {.tokens = std::span(tokens_).subspan(at, 1),
-                  .first_position = position + i,
-                  .table = &tables_[s]};
+    LM_TRY(place(position + i, i));
+    if (!ahead || i == 0) {
+      LM_TRY(instance_->launch(rows_));
+    } else {
+      LM_TRY(instance_->launch_ahead(rows_, rules_));
+      LM_TRY(instance_->collect(1, logits_));
     }
-    LM_TRY(instance_->compute(rows_, logits_));
+    if (!ahead || i + 1 == n) LM_TRY(instance_->collect(0, logits_));
   }
   return ok();
 }

@@ -22,12 +22,14 @@ class BenchSteps {
 
  private:
   Status open_window(BlockTable& table, int position, int n);
+  Status place(int position, int i);
 
   Instance* instance_;
   int reserved_ = 0;                // tokens
   std::vector<BlockTable> tables_;  // one a sequence
   std::vector<TokenId> tokens_;     // [max_step_tokens + n_seqs]
   std::vector<StepRow> rows_;
+  std::vector<DrawRule> rules_;  // of rows_
   std::vector<LogitRow> logits_;
 };
 

@@ -13,22 +13,10 @@ using test::Answer;
 using test::Listener;
 using test::ModelFile;
 
-test::Lateness lateness;  // test-only: BackendEntry::open is a plain function
-
-Registry late_registry() {
-  BackendEntry entry = cpu::registry_entry();
-  entry.open = [](std::string_view device,
-                  const BackendOptions& options) -> Result<std::unique_ptr<Backend>> {
-    return std::unique_ptr<Backend>(std::make_unique<test::LateBackend>(
-        std::string(device), LM_TRY(cpu::registry_entry().open(device, options)), lateness));
-  };
-  Registry registry;
-  registry.add(entry);
-  return registry;
-}
+test::Lateness lateness;  // for BackendEntry::open, a plain function
 
 std::unique_ptr<Instance> open_late(const InstanceOptions& options) {
-  return test::require_ok(Instance::open(late_registry(), options));
+  return test::require_ok(Instance::open(test::late_registry<lateness>(), options));
 }
 
 InstanceOptions late_options(const std::filesystem::path& path, int max_seqs) {

@@ -8,9 +8,12 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
+#include "backends/cpu/cpu_backend.h"
+#include "backends/registry.h"
 #include "tests/support/room_backend.h"
 
 namespace lm::test {
@@ -157,5 +160,19 @@ class LateBackend final : public RoomBackend {
   std::deque<std::function<void()>> queue_;
   int n_queued_ = 0, n_done_ = 0;
 };
+
+// Of rooms on the processor that are late; kLateness is a variable of the test's.
+template <Lateness& kLateness>
+Registry late_registry() {
+  BackendEntry entry = cpu::registry_entry();
+  entry.open = [](std::string_view device,
+                  const BackendOptions& options) -> Result<std::unique_ptr<Backend>> {
+    return std::unique_ptr<Backend>(std::make_unique<LateBackend>(
+        std::string(device), LM_TRY(cpu::registry_entry().open(device, options)), kLateness));
+  };
+  Registry registry;
+  registry.add(entry);
+  return registry;
+}
 
 }  // namespace lm::test

@@ -6,15 +6,19 @@
 
 #include "backends/cpu/cpu_backend.h"
 #include "engine/core/file.h"
+#include "engine/tools/bench_steps.h"
 #include "engine/tools/recipes.h"
 #include "quant/decode.h"
 #include "tests/runtime/twin.h"
+#include "tests/support/late_backend.h"
 #include "tests/support/support.h"
 
 using namespace lm;
 using namespace lm::test;
 
 namespace {
+
+Lateness lateness;  // for BackendEntry::open, a plain function
 
 // The same kind of model, small enough to run in a test.
 ModelShape shrunk(ModelShape shape) {
@@ -300,4 +304,22 @@ TEST_CASE("bench: a divided model names every device that computed, and what") {
   const Json rooms = bench_json(plan, device, report)["rooms"];
   CHECK(rooms[0] == Json{{"device", "twin:0"}, {"parts", "layer 1"}});
   CHECK(rooms[1] == Json{{"device", "cpu"}, {"parts", "the embedding, layer 0, the output"}});
+}
+
+TEST_CASE("bench: where a device computes beside the host, each step is launched before the last") {
+  const ModelFile file(tiny_model("llama"));
+  for (const bool ahead : {true, false}) {
+    lateness = {};
+    InstanceOptions options = options_for(file.path());
+    options.n_ctx = 32;
+    options.max_seqs = 2;
+    options.backend.run_ahead = ahead;
+    const auto instance = require_ok(Instance::open(late_registry<lateness>(), options));
+    BenchSteps steps(*instance, 2);
+    REQUIRE(steps.reserve(32).ok());
+    REQUIRE(steps.generate(0, 8).ok());
+    CHECK(lateness.n_steps == 8);
+    CHECK(lateness.n_guesses == (ahead ? 2 * 7 : 0));
+    CHECK(lateness.n_downloads == 0);
+  }
 }
