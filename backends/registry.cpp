@@ -6,13 +6,19 @@
 
 namespace lm {
 
+std::vector<DeviceInfo> describe_all(const BackendEntry& entry) {
+  std::vector<DeviceInfo> devices;
+  for (const std::string& name : entry.names()) devices.push_back(entry.describe(name));
+  return devices;
+}
+
 Result<FoundDevice> Registry::find(std::string_view device) const {
   std::string reason;
   for (const BackendEntry& entry : entries_) {
-    // Looking at a device may take a while: only those that are meant.
     if (device != "auto" && device.substr(0, device.find(':')) != entry.kind) continue;
-    for (DeviceInfo& info : entry.devices()) {
-      if (device != "auto" && device != entry.kind && device != info.name) continue;
+    for (const std::string& name : entry.names()) {
+      if (device != "auto" && device != entry.kind && device != name) continue;
+      DeviceInfo info = entry.describe(name);
       if (info.unavailable.empty()) return FoundDevice{&entry, std::move(info)};
       if (reason.empty()) reason = concat(info.name, " can't be used: ", info.unavailable);
     }

@@ -36,12 +36,16 @@ struct DeviceInfo {
 };
 
 struct BackendEntry {
-  std::string_view kind;  // "cpu", "cuda"
-  std::vector<DeviceInfo> (*devices)();
+  std::string_view kind;                // "cpu", "cuda"
+  std::vector<std::string> (*names)();  // of its devices, of those too that can't be used
+  // Looks at the device of one of these names, which may take a while, and memory of the device.
+  DeviceInfo (*describe)(std::string_view name);
   Result<std::unique_ptr<Backend>> (*open)(std::string_view device, const BackendOptions& options);
   // What Backend::reserve(limits) will take of a device's own memory; nullptr: it has none.
   uint64_t (*scratch_bytes)(const StepLimits& limits) = nullptr;
 };
+
+std::vector<DeviceInfo> describe_all(const BackendEntry& entry);
 
 struct FoundDevice {
   const BackendEntry* entry;  // of the registry

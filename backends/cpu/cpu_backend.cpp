@@ -136,13 +136,13 @@ Result<LoadedWeight> CpuBackend::load_weight(const HostTensor& host, WeightUse u
   return loaded;
 }
 
-std::vector<DeviceInfo> devices() {
+DeviceInfo describe(std::string_view name) {
   std::string description = "processor";
   for (const std::string_view isa : usable_isas()) description = concat("processor with ", isa);
-  return {{.name = "cpu",
-           .description = description,
-           .memory_bytes = available_memory(),
-           .unavailable = ""}};
+  return {.name = std::string(name),
+          .description = description,
+          .memory_bytes = available_memory(),
+          .unavailable = ""};
 }
 
 Result<std::unique_ptr<Backend>> open(std::string_view, const BackendOptions& options) {
@@ -165,7 +165,10 @@ Result<std::unique_ptr<Backend>> open(std::string_view, const BackendOptions& op
 }  // namespace
 
 BackendEntry registry_entry() {
-  return {.kind = "cpu", .devices = devices, .open = open};
+  return {.kind = "cpu",
+          .names = [] { return std::vector<std::string>{"cpu"}; },
+          .describe = describe,
+          .open = open};
 }
 
 }  // namespace lm::cpu

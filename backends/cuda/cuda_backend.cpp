@@ -204,7 +204,11 @@ Result<std::unique_ptr<Backend>> open(std::string_view device, const BackendOpti
 }  // namespace
 
 BackendEntry registry_entry() {
-  return {.kind = "cuda", .devices = devices, .open = open, .scratch_bytes = scratch_bytes};
+  return {.kind = "cuda",
+          .names = device_names,
+          .describe = describe_device,
+          .open = open,
+          .scratch_bytes = scratch_bytes};
 }
 
 }  // namespace lm::cuda

@@ -3,6 +3,7 @@
 #include <cuda_runtime.h>
 
 #include <algorithm>
+#include <limits>
 #include <optional>
 #include <string>
 
@@ -63,6 +64,13 @@ Result<DeviceFacts> read_facts(int index) {
   return facts;
 }
 
+// Of "cuda:1"; -1: it is no device's name.
+int index_of(std::string_view name) {
+  const std::string_view number = name.substr(std::min(name.find(':') + 1, name.size()));
+  const std::optional<int64_t> index = parse_int(number);
+  return index && *index >= 0 && *index <= std::numeric_limits<int>::max() ? int(*index) : -1;
+}
+
 DeviceInfo describe(int index) {
   DeviceInfo info{.name = device_name(index), .description = "", .unavailable = ""};
   Result<DeviceFacts> facts = read_facts(index);
@@ -92,33 +100,38 @@ DeviceInfo describe(int index) {
 
 }  // namespace
 
-std::vector<DeviceInfo> devices() {
+std::vector<std::string> device_names() {
+  int n = 0;
+  if (cudaGetDeviceCount(&n) != cudaSuccess) n = 0;
+  std::vector<std::string> names;
+  for (int i = 0; i < std::max(n, 1); ++i) names.push_back(device_name(i));
+  return names;
+}
+
+DeviceInfo describe_device(std::string_view name) {
   int n = 0;
   const cudaError_t code = cudaGetDeviceCount(&n);
   if (code != cudaSuccess || n == 0) {
-    return {{.name = device_name(0),
-             .description = "NVIDIA device",
-             .unavailable = code != cudaSuccess ? no_device_reason(code) : "none is installed",
-             .present = has_driver()}};
+    return {.name = std::string(name),
+            .description = "NVIDIA device",
+            .unavailable = code != cudaSuccess ? no_device_reason(code) : "none is installed",
+            .present = has_driver()};
   }
-  std::vector<DeviceInfo> found;
-  for (int i = 0; i < n; ++i) found.push_back(describe(i));
-  return found;
+  const int index = index_of(name);
+  if (index < 0 || index >= n) {
+    return {.name = std::string(name),
+            .description = "NVIDIA device",
+            .unavailable = concat("expected a number below ", n)};
+  }
+  return describe(index);
 }
 
 Result<DeviceFacts> open_device(std::string_view name) {
-  const std::string_view number = name.substr(std::min(name.find(':') + 1, name.size()));
-  const std::optional<int64_t> index = parse_int(number);
-  int n = 0;
-  LM_TRY(check(cudaGetDeviceCount(&n), "looking for devices"));
-  if (!index || *index < 0 || *index >= n) {
-    return Error{ErrorCode::device, concat("expected a CUDA device, found ", name)};
-  }
-  const DeviceInfo info = describe(int(*index));
+  const DeviceInfo info = describe_device(name);
   if (!info.unavailable.empty()) {
-    return Error{ErrorCode::device, concat(name, " can't be used: ", info.unavailable)};
+    return Error{ErrorCode::device, concat(printable(name), " can't be used: ", info.unavailable)};
   }
-  DeviceFacts facts = LM_TRY(read_facts(int(*index)));
+  DeviceFacts facts = LM_TRY(read_facts(index_of(name)));
   facts.tf32 = facts.compute_capability >= 80 && code_version() >= 80;
   facts.overlaps_kernels = facts.compute_capability >= 90 && code_version() >= 90;
   return facts;

@@ -26,7 +26,7 @@ Result<bool> wanted(const char* name, bool otherwise) {
 void warn_slower_device(const Registry& registry, const Instance& instance) {
   if (instance.backend().name() != "cpu") return;
   for (const BackendEntry& entry : registry.entries()) {
-    for (const DeviceInfo& device : entry.devices()) {
+    for (const DeviceInfo& device : describe_all(entry)) {
       if (device.unavailable.empty() || !device.present) continue;
       warn(concat("the CPU computes: ", device.name, " can't be used: ", device.unavailable));
     }

@@ -13,7 +13,7 @@ constexpr double kGiga = 1e9;
 std::vector<DeviceInfo> all_devices(const Registry& registry) {
   std::vector<DeviceInfo> devices;
   for (const BackendEntry& entry : registry.entries()) {
-    for (DeviceInfo& device : entry.devices()) devices.push_back(std::move(device));
+    for (DeviceInfo& device : describe_all(entry)) devices.push_back(std::move(device));
   }
   return devices;
 }

@@ -34,7 +34,7 @@ TEST_CASE("CUDA faults: without a device the processor computes, and the reason 
   simt::DeviceSettings none = simt::device_settings();
   none.n_devices = 0;
   const WithDevice device(none);
-  const std::vector<DeviceInfo> devices = cuda::registry_entry().devices();
+  const std::vector<DeviceInfo> devices = describe_all(cuda::registry_entry());
   REQUIRE(devices.size() == 1);
   CHECK(devices[0].unavailable.find("driver") != std::string::npos);
   CHECK(require_ok(both().open("auto", {}))->name() == "cpu");
@@ -47,7 +47,7 @@ TEST_CASE("CUDA faults: a device that is too old is not used") {
   simt::DeviceSettings old = simt::device_settings();
   old.compute_capability = 70;
   const WithDevice device(old);
-  const std::vector<DeviceInfo> devices = cuda::registry_entry().devices();
+  const std::vector<DeviceInfo> devices = describe_all(cuda::registry_entry());
   REQUIRE(devices.size() == 1);
   CHECK(devices[0].present);
   CHECK(devices[0].unavailable ==

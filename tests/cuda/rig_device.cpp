@@ -13,7 +13,7 @@ std::unique_ptr<Backend> open_cuda() {
   const BackendEntry entry = cuda::registry_entry();
   BackendOptions options;
   options.wgmma = wgmma;
-  for (const DeviceInfo& device : entry.devices()) {
+  for (const DeviceInfo& device : describe_all(entry)) {
     if (!device.unavailable.empty()) continue;
     Result<std::unique_ptr<Backend>> backend = entry.open(device.name, options);
     if (backend.ok()) return std::move(backend).value();

@@ -15,12 +15,13 @@ inline constexpr uint64_t kTwinMemory = uint64_t{64} << 20;
 inline Registry twin_registry() {
   Registry registry;
   registry.add({.kind = "twin",
-                .devices =
-                    [] {
-                      return std::vector<DeviceInfo>{{.name = "twin:0",
-                                                      .description = "a room of its own",
-                                                      .memory_bytes = kTwinMemory,
-                                                      .unavailable = ""}};
+                .names = [] { return std::vector<std::string>{"twin:0"}; },
+                .describe =
+                    [](std::string_view name) {
+                      return DeviceInfo{.name = std::string(name),
+                                        .description = "a room of its own",
+                                        .memory_bytes = kTwinMemory,
+                                        .unavailable = ""};
                     },
                 .open = [](std::string_view device,
                            const BackendOptions& options) -> Result<std::unique_ptr<Backend>> {
