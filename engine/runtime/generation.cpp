@@ -61,7 +61,7 @@ std::optional<DrawRule> Generation::next_draw() const {
   const SamplingParams& params = sampler_.params();
   const bool greedy = params.temperature == 0;
   const int top_k = greedy ? 1 : params.top_k;
-  const bool fits = top_k <= kMostCandidates && n_alternatives_ <= size_t(kMostCandidates);
+  const bool fits = top_k < kMostCandidates && n_alternatives_ <= size_t(kMostCandidates);
   if (!may_be_guessed_ || !fits || !sampler_.is_plain() || most_tokens() < 2) return std::nullopt;
   return DrawRule{.seed = params.seed,
                   .position = sampler_.position(tokens.size()),

@@ -213,6 +213,11 @@ TEST_CASE("ahead: not without being allowed to, nor where the sampler looks at m
   CHECK(steps_ahead(request) == 0);
   request.sampling.temperature = 0;
   CHECK(steps_ahead(request) == 8);
+  request.sampling = SamplingParams();
+  request.sampling.top_k = kMostCandidates;  // others may be as large as the last of them
+  lateness = {};
+  CHECK(steps_ahead(request) == 0);
+  CHECK(lateness.n_guesses == 0);
   options.backend.run_ahead = false;
   CHECK(steps_ahead(plain_request(10)) == 0);
 }
