@@ -1,6 +1,9 @@
 // Steps that are launched before the tokens in front of them are known change no answer, however
 // wrong the guesses are, and nobody waits for them.
 #include <algorithm>
+#include <atomic>
+#include <deque>
+#include <utility>
 #include <vector>
 
 #include "tests/runtime/support.h"
@@ -195,6 +198,35 @@ TEST_CASE("ahead: every step that could, and none is waited for before its turn"
   CHECK(lateness.n_guesses == 38);  // nothing is launched behind the last token
 }
 
+TEST_CASE("ahead: who leaves spoils nobody's guess") {
+  const ModelFile file(test::tiny_model("llama"));
+  lateness = {};
+  const auto engine = Engine::start(open_late(late_options(file.path(), 3)));
+  std::vector<Listener> listeners(3);
+  std::atomic<bool> all_are_here{false};
+  RequestId first = 0;
+  for (size_t i = 0; i < listeners.size(); ++i) {
+    Request request = plain_request(60);
+    request.sampling.seed = i;
+    listeners[i].attach(request);
+    if (i == 0) {
+      request.on_token = [&, tell = std::move(request.on_token),
+                          n = 0](const TokenEvent& event) mutable {
+        all_are_here.wait(false);
+        if (++n == 10) engine->cancel(first);
+        tell(event);
+      };
+    }
+    const RequestId id = test::require_ok(engine->submit(std::move(request)));
+    if (i == 0) first = id;
+  }
+  all_are_here = true;
+  all_are_here.notify_all();
+  for (Listener& listener : listeners) CHECK(listener.wait().final_events == 1);
+  CHECK(engine->totals().steps_ahead > 20);
+  CHECK(lateness.n_steps == int(engine->totals().steps));  // none was in vain
+}
+
 TEST_CASE("ahead: not without being allowed to, nor where the sampler looks at more") {
   const ModelFile file(test::tiny_model("llama"));
   lateness = {};
@@ -220,6 +252,110 @@ TEST_CASE("ahead: not without being allowed to, nor where the sampler looks at m
   CHECK(lateness.n_guesses == 0);
   options.backend.run_ahead = false;
   CHECK(steps_ahead(plain_request(10)) == 0);
+}
+
+// A request of several samples, whose client may leave in the middle of the first.
+class Visitor {
+ public:
+  Visitor(test::Random& random, int n_vocab) {
+    request_.prompt = test::random_tokens(random.below(3), 1 + random.below(50), n_vocab);
+    request_.max_tokens = int(1 + random.below(40));
+    request_.ignore_end = random.below(3) != 0;
+    request_.sampling.seed = random.next();
+    request_.sampling.temperature = random.below(3) == 0 ? 0.f : 1.f;
+    request_.n_samples = int(1 + random.below(3));
+    if (random.below(3) == 0) leaves_after_ = int(random.below(20));
+    samples_.resize(size_t(request_.n_samples));
+  }
+
+  void learn_answers(Engine& engine) {
+    for (int i = 0; i < request_.n_samples; ++i) {
+      Request one = request_;
+      one.n_samples = 1;
+      one.sampling.seed += uint64_t(i);
+      expected_.push_back(test::run(engine, std::move(one)));
+    }
+  }
+
+  void come(Engine& engine) {
+    id_ = 0;
+    samples_.assign(expected_.size(), {});
+    n_unfinished_ = request_.n_samples;
+    Request request = request_;
+    request.on_token = [this, &engine](const TokenEvent& event) { hear(engine, event); };
+    id_ = test::require_ok(engine.submit(std::move(request)));
+  }
+
+  void check_answers() {
+    for (int left = n_unfinished_; left > 0; left = n_unfinished_) n_unfinished_.wait(left);
+    for (size_t i = 0; i < samples_.size(); ++i) {
+      const std::vector<std::pair<TokenId, float>>& came = samples_[i];
+      const Answer& whole = expected_[i];
+      REQUIRE(came.size() <= whole.tokens.size());
+      if (leaves_after_ < 0) CHECK(came.size() == whole.tokens.size());
+      for (size_t j = 0; j < came.size(); ++j) {
+        REQUIRE(came[j] == std::pair(whole.tokens[j], whole.logprobs[j]));
+      }
+    }
+  }
+
+ private:
+  void hear(Engine& engine, const TokenEvent& event) {
+    std::vector<std::pair<TokenId, float>>& came = samples_[size_t(event.sample)];
+    if (event.token >= 0) came.emplace_back(event.token, event.logprob);
+    if (event.sample == 0 && leaves_after_ >= 0 && int(came.size()) >= leaves_after_) {
+      engine.cancel(id_);
+    }
+    if (event.finish == Finish::none) return;
+    --n_unfinished_;
+    n_unfinished_.notify_all();
+  }
+
+  Request request_;
+  int leaves_after_ = -1;  // tokens; -1: it stays
+  std::atomic<RequestId> id_{0};
+  std::vector<Answer> expected_;
+  std::vector<std::vector<std::pair<TokenId, float>>> samples_;  // the engine thread's
+  std::atomic<int> n_unfinished_{0};
+};
+
+TEST_CASE("ahead: samples with one beginning, who leave, are saved and come back") {
+  test::Random random(31);
+  for (const char* architecture : {"llama", "gemma3"}) {
+    const ModelFile file(test::tiny_model(architecture));
+    InstanceOptions options = late_options(file.path(), 5);
+    options.block_size = 8;
+    std::deque<Visitor> visitors;
+    {
+      lateness = {};
+      InstanceOptions plain = options;
+      plain.backend.run_ahead = false;
+      const auto engine = Engine::start(open_late(plain));
+      for (int i = 0; i < 24; ++i) {
+        visitors.emplace_back(random, engine->instance().config().n_vocab);
+        visitors.back().learn_answers(*engine);
+      }
+    }
+    const auto unbounded = open_late(options);
+    const uint64_t block_bytes = unbounded->kv_bytes() / uint64_t(unbounded->pool().n_blocks());
+    options.kv_budget = block_bytes * 26;  // of 8 tokens: for two contexts
+    for (const int lie_in : {0, 3}) {
+      const test::TempDir folder;
+      for (int visit = 0; visit < 2; ++visit) {  // the second finds what the first one saved
+        CAPTURE(architecture);
+        CAPTURE(lie_in);
+        CAPTURE(visit);
+        lateness = {.lie_in = lie_in};
+        EngineOptions engine_options;
+        engine_options.disk = test::require_ok(DiskCache::open({.folder = folder.path()}));
+        const auto engine = Engine::start(open_late(options), std::move(engine_options));
+        for (Visitor& visitor : visitors) visitor.come(*engine);
+        for (Visitor& visitor : visitors) visitor.check_answers();
+        CHECK(test::comes_to_rest(*engine));
+        CHECK(engine->totals().steps_ahead > 0);
+      }
+    }
+  }
 }
 
 TEST_CASE("ahead: who is cancelled or fails takes nobody along") {
