@@ -1,6 +1,7 @@
 #include "backends/cuda/recorded_steps.h"
 
 #include <algorithm>
+#include <new>
 
 namespace lm::cuda {
 namespace {
@@ -49,12 +50,7 @@ RecordedSteps::Step& RecordedSteps::find_or_add(StepKey key, Backend::Body body,
 // again, call by call: until then its copies carried what an earlier step had left.
 void RecordedSteps::record(Step& step) {
   const cudaError_t before = first_error_;
-  mode_ = Mode::recording;
-  step_ = &step;
-  failed_ = false;
-  step.body(step.self);
-  if (in_stretch_) end_stretch();
-  mode_ = Mode::idle;
+  run_as(Mode::recording, step);
   step.refused = failed_ || step.stretches.empty();
   if (!failed_) return;
   destroy(step);
@@ -65,17 +61,39 @@ void RecordedSteps::record(Step& step) {
 
 void RecordedSteps::replay(Step& step) {
   failed_ = false;
-  if (!step.is_cut) {
-    launch(step.stretches.front());
+  if (step.is_cut) {
+    run_as(Mode::replaying, step);
   } else {
-    mode_ = Mode::replaying;
-    step_ = &step;
-    next_ = 0;
-    step.body(step.self);
-    if (in_stretch_) end_stretch();
-    mode_ = Mode::idle;
+    launch(step.stretches.front());
   }
   if (failed_) step.body(step.self);
+}
+
+void RecordedSteps::run_as(Mode mode, Step& step) {
+  mode_ = mode;
+  step_ = &step;
+  next_ = 0;
+  failed_ = false;
+  try {
+    step.body(step.self);
+    if (in_stretch_) end_stretch();
+  } catch (const std::bad_alloc&) {  // the engine lives on, and so must the stream
+    abandon();
+    throw;
+  }
+  mode_ = Mode::idle;
+}
+
+// Nothing of the step is kept: the next one of its key is recorded anew.
+void RecordedSteps::abandon() {
+  if (in_stretch_ && mode_ == Mode::recording) {
+    cudaGraph_t graph = nullptr;
+    if (cudaStreamEndCapture(stream_, &graph) == cudaSuccess) cudaGraphDestroy(graph);
+    cudaGetLastError();
+  }
+  in_stretch_ = false;
+  mode_ = Mode::idle;
+  destroy(*step_);
 }
 
 bool RecordedSteps::launches() {

@@ -48,6 +48,8 @@ class RecordedSteps {
   Step& find_or_add(StepKey key, Backend::Body body, void* self, bool& seen);
   void record(Step& step);
   void replay(Step& step);
+  void run_as(Mode mode, Step& step);
+  void abandon();
   void begin_stretch();
   void end_stretch();
   void launch(cudaGraphExec_t graph);

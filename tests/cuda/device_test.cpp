@@ -1,5 +1,6 @@
 // What the backend says about its device, and memory that crosses to it and back.
 #include <cstring>
+#include <new>
 #include <vector>
 
 #include "tests/cuda/rig.h"
@@ -64,4 +65,51 @@ TEST_CASE("a step is run, then recorded, then replayed, and sees what was upload
     CHECK(sums == std::vector<float>(16, 2 * float(round + 1)));
   }
   CHECK(backend->synchronize().ok());
+}
+
+TEST_CASE("a step that runs out of memory in the middle leaves a stream that goes on") {
+  LM_CUDA(backend);
+  const std::unique_ptr<Buffer> buffer = require_ok(backend->alloc(128));
+  // y = x + x and then y += x, with a copy to the host between them or without.
+  struct Step {
+    Backend* backend;
+    bool copies;
+    bool fails = false;
+    Tensor x, y;
+    std::vector<float> copied = std::vector<float>(16);
+    static void body(void* self) {
+      Step& step = *static_cast<Step*>(self);
+      step.backend->add(step.x, step.x, step.y);
+      if (step.copies) {
+        step.backend->download(std::as_writable_bytes(std::span(step.copied)), step.y);
+      }
+      step.backend->add(step.y, step.x, step.y);
+      if (step.fails) throw std::bad_alloc();
+    }
+  };
+  for (const bool copies : {false, true}) {
+    CAPTURE(copies);
+    const uint32_t n_logits = copies ? 2 : 1;  // another step's key
+    Step step{.backend = backend.get(), .copies = copies, .x = {}, .y = {}};
+    step.x = {.buffer = buffer.get(), .shape = {1, 1, 1, 16}, .row_bytes = 64};
+    step.y = step.x;
+    step.y.offset = 64;
+    for (int round = 0; round < 9; ++round) {
+      CAPTURE(round);
+      const std::vector<float> values(16, float(round + 1));
+      backend->upload(step.x, std::as_bytes(std::span(values)));
+      // While it is recorded, and later; a replay without copies does not call the body.
+      step.fails = round == 1 || (round == 5 && copies);
+      if (step.fails) {
+        CHECK_THROWS_AS(backend->run({1, 1, n_logits}, Step::body, &step), std::bad_alloc);
+        continue;
+      }
+      backend->run({1, 1, n_logits}, Step::body, &step);
+      std::vector<float> sums(16);
+      backend->download(std::as_writable_bytes(std::span(sums)), step.y);
+      CHECK(sums == std::vector<float>(16, 3 * float(round + 1)));
+      if (copies) CHECK(step.copied == std::vector<float>(16, 2 * float(round + 1)));
+    }
+    CHECK(backend->synchronize().ok());
+  }
 }
