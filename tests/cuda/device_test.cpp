@@ -87,9 +87,12 @@ TEST_CASE("a step that runs out of memory in the middle leaves a stream that goe
       if (step.fails) throw std::bad_alloc();
     }
   };
-  for (const bool copies : {false, true}) {
+  // While the step is recorded, or replayed: that calls the body only where there are copies.
+  const auto check_failure = [&](int fails_in, bool copies) {
+    CAPTURE(fails_in);
     CAPTURE(copies);
-    const uint32_t n_logits = copies ? 2 : 1;  // another step's key
+    const StepKey key{1, uint32_t(fails_in), copies ? 2u : 1u};
+    const StepKey not_recorded{1000, key.n_seqs, key.n_logits};
     Step step{.backend = backend.get(), .copies = copies, .x = {}, .y = {}};
     step.x = {.buffer = buffer.get(), .shape = {1, 1, 1, 16}, .row_bytes = 64};
     step.y = step.x;
@@ -98,18 +101,20 @@ TEST_CASE("a step that runs out of memory in the middle leaves a stream that goe
       CAPTURE(round);
       const std::vector<float> values(16, float(round + 1));
       backend->upload(step.x, std::as_bytes(std::span(values)));
-      // While it is recorded, and later; a replay without copies does not call the body.
-      step.fails = round == 1 || (round == 5 && copies);
+      step.fails = round == fails_in;
       if (step.fails) {
-        CHECK_THROWS_AS(backend->run({1, 1, n_logits}, Step::body, &step), std::bad_alloc);
+        CHECK_THROWS_AS(backend->run(key, Step::body, &step), std::bad_alloc);
         continue;
       }
-      backend->run({1, 1, n_logits}, Step::body, &step);
+      backend->run(round == fails_in + 1 ? not_recorded : key, Step::body, &step);
       std::vector<float> sums(16);
       backend->download(std::as_writable_bytes(std::span(sums)), step.y);
       CHECK(sums == std::vector<float>(16, 3 * float(round + 1)));
       if (copies) CHECK(step.copied == std::vector<float>(16, 2 * float(round + 1)));
     }
     CHECK(backend->synchronize().ok());
-  }
+  };
+  check_failure(1, false);
+  check_failure(1, true);
+  check_failure(5, true);
 }

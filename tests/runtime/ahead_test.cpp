@@ -201,24 +201,23 @@ TEST_CASE("ahead: every step that could, and none is waited for before its turn"
 TEST_CASE("ahead: who leaves spoils nobody's guess") {
   const ModelFile file(test::tiny_model("llama"));
   lateness = {};
-  const auto engine = Engine::start(open_late(late_options(file.path(), 3)));
-  std::vector<Listener> listeners(3);
+  const auto engine = Engine::start(open_late(late_options(file.path(), 6)));
+  // All but the last leave, one after the other, in front of those that stay.
+  std::vector<Listener> listeners(6);
+  std::vector<std::atomic<RequestId>> ids(listeners.size());
   std::atomic<bool> all_are_here{false};
-  RequestId first = 0;
   for (size_t i = 0; i < listeners.size(); ++i) {
     Request request = plain_request(60);
-    request.sampling.seed = i;
+    request.prompt = test::random_tokens(i, 9, engine->instance().config().n_vocab);
+    request.sampling.temperature = 0;  // noise would be the same with another's logits
     listeners[i].attach(request);
-    if (i == 0) {
-      request.on_token = [&, tell = std::move(request.on_token),
-                          n = 0](const TokenEvent& event) mutable {
-        all_are_here.wait(false);
-        if (++n == 10) engine->cancel(first);
-        tell(event);
-      };
-    }
-    const RequestId id = test::require_ok(engine->submit(std::move(request)));
-    if (i == 0) first = id;
+    request.on_token = [&, i, tell = std::move(request.on_token),
+                        n = size_t{0}](const TokenEvent& event) mutable {
+      all_are_here.wait(false);
+      if (++n == 8 + 4 * i && i + 1 < listeners.size()) engine->cancel(ids[i]);
+      tell(event);
+    };
+    ids[i] = test::require_ok(engine->submit(std::move(request)));
   }
   all_are_here = true;
   all_are_here.notify_all();
