@@ -20,8 +20,7 @@ struct BackendOptions {
   std::shared_ptr<ThreadPool> threads{};
   bool record_steps = true;     // a device that can record a step and replay it may do so
   bool overlap_kernels = true;  // a device may begin a kernel before the one in front has ended
-  bool run_ahead =
-      true;  // what computes beside the host may guess tokens that this has yet to draw
+  bool run_ahead = true;  // one that computes beside the host may guess what this has yet to draw
   // A device of compute capability 9.0 may use its own matrix products. Not by default: no device
   // has run them yet, and a mistake in their barriers would hang.
   bool wgmma = false;
