@@ -21,21 +21,26 @@ constexpr int kKeys = kDim > 128 ? 32 : 64;
 template <int kDim>
 constexpr int kKeyTiles = kKeys<kDim> / 8;
 
-// Rows of halves in shared memory, 16 bytes longer than a head, so that the eight rows of a matrix
-// lie in different banks.
-template <int kDim, int kRows>
+// Rows of halves in shared memory, so laid out that the same 16 bytes of eight rows lie in
+// different banks: rows are 16 bytes longer than a head, or kTight, and the eight pieces of 64
+// dimensions stand in another order in each (which takes registers for their addresses).
+template <int kDim, int kRows, bool kTight>
 struct HalfRows {
-  __half rows[kRows][kDim + 8];
-  __device__ void* at(int row, int dim) { return &rows[row][dim]; }
-  __device__ const void* at(int row, int dim) const { return &rows[row][dim]; }
+  static_assert(!kTight || kDim % 64 == 0);
+  __half rows[kRows][kTight ? kDim : kDim + 8];
+  __device__ static int place(int row, int dim) { return kTight ? dim ^ (row % 8 * 8) : dim; }
+  __device__ void* at(int row, int dim) { return &rows[row][place(row, dim)]; }
+  __device__ const void* at(int row, int dim) const { return &rows[row][place(row, dim)]; }
 };
 
 // kRowTiles: 16 queries each, of a warp.
 template <int kDim, int kRowTiles>
 struct SharedTiles {
   static constexpr int kQueries = kWarps * kRowTiles * 16;
-  HalfRows<kDim, kQueries> queries;
-  HalfRows<kDim, kKeys<kDim>> keys, values;
+  // Two blocks then have room in 100 KiB.
+  static constexpr bool kTight = kDim == 128 && kRowTiles == 1;
+  HalfRows<kDim, kQueries, kTight> queries;
+  HalfRows<kDim, kKeys<kDim>, kTight> keys, values;
   KeyRange common;  // keys that every query of the tile sees
   // Of the cache, for this tile of keys and the next; -1: no query sees it.
   int32_t rows[2][kKeys<kDim>];
@@ -108,9 +113,9 @@ template <bool kIsPadded>
 struct HalfCacheRows {
   static constexpr DType kType = DType::f16;
   static constexpr bool kPadded = kIsPadded;
-  template <int kDim>
+  template <int kDim, bool kTight>
   __device__ static void load(const KvCacheView& cache, const int32_t (&rows)[kKeys<kDim>],
-                              HalfRows<kDim, kKeys<kDim>>& to) {
+                              HalfRows<kDim, kKeys<kDim>, kTight>& to) {
     constexpr int kPieces = kDim / 8;
 #pragma unroll 2  // more addresses at once than that do not fit beside the sums
     for (int i = int(threadIdx.x); i < kKeys<kDim> * kPieces; i += kThreads) {
@@ -130,9 +135,9 @@ using PaddedRows = HalfCacheRows<true>;  // heads of a multiple of 8 dimensions
 struct Q8Rows {
   static constexpr DType kType = DType::q8_0;
   static constexpr bool kPadded = false;
-  template <int kDim>
+  template <int kDim, bool kTight>
   __device__ static void load(const KvCacheView& cache, const int32_t (&rows)[kKeys<kDim>],
-                              HalfRows<kDim, kKeys<kDim>>& to) {
+                              HalfRows<kDim, kKeys<kDim>, kTight>& to) {
     constexpr int kPieces = kDim / 8;
     for (int i = int(threadIdx.x); i < kKeys<kDim> * kPieces; i += kThreads) {
       const int key = i / kPieces, dim = i % kPieces * 8;
@@ -335,26 +340,37 @@ constexpr Kernel kernel_of() {
   return {Rows::kType, kDim, Rows::kPadded, sizeof(typename Of::Shared), &Of::prepare, &Of::start};
 }
 
-// The first that fits: a device of little shared memory takes fewer queries at a time.
+// More queries at a time first.
 constexpr Kernel kKernels[] = {
     kernel_of<F16Rows, 64, 2>(),     kernel_of<F16Rows, 80, 2>(),
-    kernel_of<F16Rows, 96, 2>(),     kernel_of<F16Rows, 128, 2>(),
-    kernel_of<F16Rows, 128, 1>(),    kernel_of<F16Rows, 256, 1>(),
-    kernel_of<Q8Rows, 64, 2>(),      kernel_of<Q8Rows, 96, 2>(),
+    kernel_of<F16Rows, 96, 2>(),     kernel_of<F16Rows, 96, 1>(),
+    kernel_of<F16Rows, 128, 2>(),    kernel_of<F16Rows, 128, 1>(),
+    kernel_of<F16Rows, 256, 1>(),    kernel_of<Q8Rows, 64, 2>(),
+    kernel_of<Q8Rows, 96, 2>(),      kernel_of<Q8Rows, 96, 1>(),
     kernel_of<Q8Rows, 128, 2>(),     kernel_of<Q8Rows, 128, 1>(),
     kernel_of<Q8Rows, 256, 1>(),     kernel_of<PaddedRows, 64, 2>(),
     kernel_of<PaddedRows, 128, 1>(), kernel_of<PaddedRows, 256, 1>(),
 };
 
+// CUDA C++ Programming Guide: what each block takes of a multiprocessor beside its own.
+constexpr size_t kReservedSharedBytes = 1024;
+static_assert(2 * (sizeof(SharedTiles<128, 1>) + kReservedSharedBytes) <= 100 * 1024);
+
+// The first of which a multiprocessor holds two blocks: one has a warp for each of its schedulers,
+// and nothing else to do while that waits. Where none is small enough, the last that fits.
 const Kernel* find_kernel(const DeviceFacts& facts, DType type, int head_dim) {
+  const Kernel* found = nullptr;
   for (const Kernel& kernel : kKernels) {
     const bool does = kernel.padded ? head_dim < kernel.head_dim && head_dim % 8 == 0
                                     : head_dim == kernel.head_dim;
-    if (kernel.type == type && does && kernel.shared_bytes <= size_t(facts.max_shared_bytes)) {
-      return &kernel;
+    if (kernel.type != type || !does || kernel.shared_bytes > size_t(facts.max_shared_bytes)) {
+      continue;
     }
+    found = &kernel;
+    const size_t two_blocks = 2 * (kernel.shared_bytes + kReservedSharedBytes);
+    if (two_blocks <= size_t(facts.multiprocessor_shared_bytes)) break;
   }
-  return nullptr;
+  return found;
 }
 
 }  // namespace

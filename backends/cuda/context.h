@@ -18,6 +18,7 @@ struct DeviceFacts {
   int compute_capability = 0;  // 90: 9.0
   int n_multiprocessors = 0;
   int max_shared_bytes = 0;       // of a block
+  int multiprocessor_shared_bytes = 0;
   bool overlaps_kernels = false;  // programmatic dependent launch
   bool tf32 = false;              // products of them on tensor cores: Ampere and later
   bool wgmma = false;             // products of warpgroups: hopper/gemm_hopper.cu

@@ -60,6 +60,7 @@ Result<DeviceFacts> read_facts(int index) {
   facts.description = concat(properties.name, ", ", facts.architecture);
   facts.n_multiprocessors = properties.multiProcessorCount;
   facts.max_shared_bytes = int(properties.sharedMemPerBlockOptin);
+  facts.multiprocessor_shared_bytes = int(properties.sharedMemPerMultiprocessor);
   facts.wgmma = facts.compute_capability == 90;
   return facts;
 }

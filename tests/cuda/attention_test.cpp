@@ -210,6 +210,24 @@ TEST_CASE("cuda attention: any cut of a prompt into chunks gives the same bits")
   }
 }
 
+// A device of less shared memory takes fewer queries of a prompt at a time.
+TEST_CASE("cuda attention: every kind of device gives the same bits") {
+  LM_READY_CUDA(cuda);
+  for (const int64_t head_dim : {64, 96, 128}) {
+    for (const DType type : {DType::f16, DType::q8_0}) {
+      const AttentionSetup s{.n_heads = 6, .n_kv_heads = 2, .head_dim = head_dim, .kv = type};
+      INFO(name_of(s));
+      const AttentionCase data(s, {170}, 146);
+      const std::vector<float> expected = PagedAttention(*cuda, data).attend({90});
+      for_each_device_kind([&] {
+        const auto other = ready(open_cuda());
+        REQUIRE(other != nullptr);
+        REQUIRE(same_bits(PagedAttention(*other, data).attend({90}), expected));
+      });
+    }
+  }
+}
+
 // Scores so far apart that one key takes all the weight.
 TEST_CASE("cuda attention: large scores, like the CPU's") {
   LM_READY_CUDA(cuda);

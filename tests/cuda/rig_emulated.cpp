@@ -29,7 +29,7 @@ int n_device_kinds() {
 }
 
 void use_device_kind(int index) {
-  constexpr int kCapabilities[] = {90, 80, 75};
+  constexpr int kCapabilities[] = {90, 86, 75};
   simt::DeviceSettings settings = simt::device_settings();
   settings.compute_capability = kCapabilities[index];
   simt::set_device(settings);
