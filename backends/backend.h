@@ -168,6 +168,12 @@ enum class WeightUse : uint8_t {
   vector,  // norms, biases, sinks, frequencies: becomes f32
 };
 
+struct WeightShape {
+  DType dtype = DType::f32;
+  std::array<int64_t, 4> shape{1, 1, 1, 1};  // like Tensor::shape
+  WeightUse use = WeightUse::rows;
+};
+
 // A tensor in host memory, as a file holds it: contiguous rows.
 struct HostTensor {
   DType dtype = DType::f32;

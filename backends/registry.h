@@ -42,6 +42,8 @@ struct BackendEntry {
   Result<std::unique_ptr<Backend>> (*open)(std::string_view device, const BackendOptions& options);
   // What Backend::reserve(limits) will take of a device's own memory; nullptr: it has none.
   uint64_t (*scratch_bytes)(const StepLimits& limits) = nullptr;
+  // Likewise Backend::load_weight(), of a weight that lies inside a file.
+  uint64_t (*weight_bytes)(const WeightShape& weight) = nullptr;
 };
 
 std::vector<DeviceInfo> describe_all(const BackendEntry& entry);

@@ -208,7 +208,8 @@ BackendEntry registry_entry() {
           .names = device_names,
           .describe = describe_device,
           .open = open,
-          .scratch_bytes = scratch_bytes};
+          .scratch_bytes = scratch_bytes,
+          .weight_bytes = weight_bytes};
 }
 
 }  // namespace lm::cuda

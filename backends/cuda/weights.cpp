@@ -47,52 +47,59 @@ Status send_planes(const Context& context, Staging& staging, DType type, int64_t
   return ok();
 }
 
-Result<LoadedWeight> load_planes(const Context& context, Backend& backend, Staging& staging,
-                                 const HostTensor& host) {
+// Of each matrix of a stack. There are bytes.
+Status send_matrices(const Context& context, Backend& backend, Staging& staging,
+                     const HostTensor& host, std::byte* planes) {
   const int64_t n_matrices = host.shape[0] * host.shape[1], m = host.shape[2], k = host.shape[3];
-  const int64_t matrix_bytes = planes_bytes(host.dtype, m, k);
-  LoadedWeight loaded;
-  loaded.tensor.dtype = host.dtype;
-  loaded.tensor.shape = host.shape;
-  loaded.tensor.layout = kLayoutPlanes;
-  loaded.buffer = LM_TRY(allocate_buffer(backend, size_t(n_matrices * matrix_bytes), false));
-  loaded.tensor.buffer = loaded.buffer.get();
   const size_t stride = row_bytes(host.dtype, k);
   LM_TRY(staging.prepare(backend, stride * kTileRows));
   for (int64_t i = 0; i < n_matrices; ++i) {
     LM_TRY(send_planes(context, staging, host.dtype, m, k,
                        host.bytes.data() + size_t(i * m) * stride,
-                       loaded.buffer->base() + i * matrix_bytes));
+                       planes + i * planes_bytes(host.dtype, m, k)));
   }
-  return loaded;
+  return ok();
+}
+
+bool becomes_planes(DType type, WeightUse use) {
+  return use == WeightUse::matrix && has_planes(type);
 }
 
 }  // namespace
 
+uint64_t weight_bytes(const WeightShape& weight) {
+  const auto [a, b, rows, cols] = weight.shape;
+  if (becomes_planes(weight.dtype, weight.use)) {
+    return uint64_t(a * b * planes_bytes(weight.dtype, rows, cols));
+  }
+  const DType kept = weight.use == WeightUse::vector ? DType::f32 : weight.dtype;
+  return uint64_t(a * b * rows) * row_bytes(kept, cols);
+}
+
 Result<LoadedWeight> load_weight(const Context& context, Backend& backend, Staging& staging,
                                  const HostTensor& host, WeightUse use) {
   LM_TRY(checked_bytes(host));
-  if (use == WeightUse::matrix && has_planes(host.dtype) && !host.bytes.empty()) {
-    return load_planes(context, backend, staging, host);
-  }
-  const int64_t cols = host.shape[3],
-                n_rows = cols == 0 ? 0 : host.shape[0] * host.shape[1] * host.shape[2];
   LoadedWeight loaded;
   Tensor& tensor = loaded.tensor;
-  tensor.dtype = host.dtype;
+  tensor.dtype = use == WeightUse::vector ? DType::f32 : host.dtype;
   tensor.shape = host.shape;
-  std::span<const std::byte> bytes = host.bytes;
-  std::vector<float> values;
-  if (use == WeightUse::vector) {
-    values.resize(size_t(n_rows * cols));
-    decode(host.dtype, host.bytes.data(), values.data(), n_rows * cols);
-    bytes = std::as_bytes(std::span(values));
-    tensor.dtype = DType::f32;
-  }
-  tensor.row_bytes = int64_t(row_bytes(tensor.dtype, cols));
-  loaded.buffer = LM_TRY(allocate_buffer(backend, bytes.size(), false));
+  const size_t bytes = host.bytes.empty() ? 0 : weight_bytes({host.dtype, host.shape, use});
+  loaded.buffer = LM_TRY(allocate_buffer(backend, bytes, false));
   tensor.buffer = loaded.buffer.get();
-  LM_TRY(send_all(context, backend, staging, bytes, loaded.buffer->base()));
+  std::byte* const to = loaded.buffer->base();
+  if (becomes_planes(host.dtype, use) && bytes > 0) {
+    tensor.layout = kLayoutPlanes;
+    LM_TRY(send_matrices(context, backend, staging, host, to));
+    return loaded;
+  }
+  tensor.row_bytes = int64_t(row_bytes(tensor.dtype, host.shape[3]));
+  if (use != WeightUse::vector) {
+    LM_TRY(send_all(context, backend, staging, host.bytes, to));
+    return loaded;
+  }
+  std::vector<float> values(bytes / sizeof(float));
+  decode(host.dtype, host.bytes.data(), values.data(), int64_t(values.size()));
+  LM_TRY(send_all(context, backend, staging, std::as_bytes(std::span(values)), to));
   return loaded;
 }
 

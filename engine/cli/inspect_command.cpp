@@ -119,7 +119,7 @@ class InspectCommand final : public Command {
   }
 
  private:
-  // A model that there is no memory for can be looked at all the same.
+  // A model that there is no memory for, or that lacks a tensor, can be looked at all the same.
   Status plan(const Registry& registry, const Inspection& found) {
     InstanceOptions options;
     device_.apply(options);
@@ -136,10 +136,10 @@ class InspectCommand final : public Command {
     Result<ModelPlan> made = plan_model(found.file, found.model->config, devices, options);
     if (made.ok()) {
       plan_ = std::move(made).value();
-    } else if (made.error().code == ErrorCode::out_of_memory) {
-      no_plan_ = made.error().message;
-    } else {
+    } else if (made.error().code == ErrorCode::bad_request) {
       return std::move(made).error();
+    } else {
+      no_plan_ = made.error().message;
     }
     return ok();
   }

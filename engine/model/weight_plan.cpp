@@ -50,7 +50,7 @@ void WeightPlan::count(std::span<const std::byte> bytes, double share) {
 void WeightPlan::add(const std::string& name, const gguf::TensorInfo& info, WeightUse use,
                      std::array<int64_t, 3> shape, Tensor& to) {
   items_.push_back(
-      {name, {info.dtype, {1, shape[0], shape[1], shape[2]}, info.bytes}, use, room_, &to, {}});
+      {name, {info.dtype, {1, shape[0], shape[1], shape[2]}, info.bytes}, use, part_, &to, {}});
 }
 
 Status WeightPlan::vector(const std::string& name, int64_t n, Tensor& to) {
@@ -102,7 +102,7 @@ Status WeightPlan::split_matrix(const std::string& name, int64_t cols,
     items_.push_back({name,
                       {info.dtype, {1, 1, slice.rows, cols}, info.bytes.subspan(first, bytes)},
                       WeightUse::matrix,
-                      room_,
+                      part_,
                       slice.to,
                       {}});
     count(items_.back().host.bytes, 1);
@@ -126,7 +126,7 @@ Status WeightPlan::split_vector(const std::string& name, std::span<const Slice> 
     items_.push_back({name,
                       {info.dtype, {1, 1, 1, slice.rows}, info.bytes.subspan(first, bytes)},
                       WeightUse::vector,
-                      room_,
+                      part_,
                       slice.to,
                       {}});
     first += bytes;
@@ -143,7 +143,7 @@ Result<DType> WeightPlan::expert_matrices(const std::string& stem, int64_t n_exp
     count(items_.back().host.bytes, share);
     return items_.back().host.dtype;
   }
-  std::vector<std::span<const std::byte>> parts;
+  std::vector<std::span<const std::byte>> pieces;
   DType dtype = DType::f32;
   for (int64_t e = 0; e < n_experts; ++e) {
     const std::string name = concat(stem, ".", e, ".weight");
@@ -153,15 +153,15 @@ Result<DType> WeightPlan::expert_matrices(const std::string& stem, int64_t n_exp
       return Error{ErrorCode::unsupported, concat("expected ", name, " in ", dtype_name(dtype),
                                                   " as expert 0, found ", dtype_name(info.dtype))};
     }
-    parts.push_back(info.bytes);
+    pieces.push_back(info.bytes);
   }
   items_.push_back({stem,
                     {dtype, {1, n_experts, rows, cols}, {}},
                     WeightUse::matrix,
-                    room_,
+                    part_,
                     &to,
-                    std::move(parts)});
-  for (const std::span<const std::byte> part : items_.back().parts) count(part, share);
+                    std::move(pieces)});
+  for (const std::span<const std::byte> piece : items_.back().pieces) count(piece, share);
   return dtype;
 }
 
@@ -176,7 +176,7 @@ void WeightPlan::constant(std::span<const float> values, Tensor& to) {
   items_.push_back({"",
                     {DType::f32, {1, 1, 1, int64_t(values.size())}, std::as_bytes(values)},
                     WeightUse::vector,
-                    room_,
+                    part_,
                     &to,
                     {}});
 }
@@ -201,27 +201,43 @@ Status WeightPlan::check_all_used() const {
   return ok();
 }
 
+uint64_t WeightPlan::Item::bytes() const {
+  uint64_t bytes = host.bytes.size();
+  for (const std::span<const std::byte> piece : pieces) bytes += piece.size();
+  return bytes;
+}
+
+std::vector<ListedWeight> WeightPlan::list() const {
+  std::vector<ListedWeight> listed;
+  for (const Item& item : items_) {
+    if (item.name.empty()) continue;
+    listed.push_back({.part = item.part,
+                      .shape = {item.host.dtype, item.host.shape, item.use},
+                      .file_bytes = item.bytes()});
+  }
+  return listed;
+}
+
 Status WeightPlan::join(Item& item) {
-  size_t bytes = 0;
-  for (const std::span<const std::byte> part : item.parts) bytes += part.size();
+  const size_t bytes = item.bytes();
   std::unique_ptr<std::byte[]> joined(new (std::nothrow) std::byte[bytes]);
   if (joined == nullptr) {
     return Error{ErrorCode::out_of_memory,
                  concat("expected ", bytes, " bytes of memory for ", item.name, ", found less")};
   }
   size_t at = 0;
-  for (const std::span<const std::byte> part : item.parts) {
-    std::memcpy(joined.get() + at, part.data(), part.size());
-    at += part.size();
+  for (const std::span<const std::byte> piece : item.pieces) {
+    std::memcpy(joined.get() + at, piece.data(), piece.size());
+    at += piece.size();
   }
-  for (const std::span<const std::byte> part : item.parts) file_.release(part);
+  for (const std::span<const std::byte> piece : item.pieces) file_.release(piece);
   item.host.bytes = {joined.get(), bytes};
   weights_->joined.push_back(std::move(joined));
   return ok();
 }
 
 Status WeightPlan::load(Item& item, const ModelRoom& room) {
-  if (!item.parts.empty()) LM_TRY(join(item));
+  if (!item.pieces.empty()) LM_TRY(join(item));
   item.host.name = item.name;
   const bool borrowed = room.in_place && item.use == WeightUse::matrix;
   const WeightUse use = borrowed ? WeightUse::rows : item.use;
@@ -229,28 +245,23 @@ Status WeightPlan::load(Item& item, const ModelRoom& room) {
   if (!loaded.ok()) return std::move(loaded).error().within(item.name);
   LoadedWeight weight = std::move(loaded).value();
   const bool copied = weight.buffer->base() != item.host.bytes.data();
-  if (copied && item.parts.empty()) file_.release(item.host.bytes);
-  if (copied && !item.parts.empty()) weights_->joined.pop_back();
+  if (copied && item.pieces.empty()) file_.release(item.host.bytes);
+  if (copied && !item.pieces.empty()) weights_->joined.pop_back();
   *item.to = weight.tensor;
   weights_->buffers.push_back(std::move(weight.buffer));
   return ok();
 }
 
 Status WeightPlan::load(std::span<const ModelRoom> rooms, const LoadProgress& progress) {
-  const auto bytes_of = [](const Item& item) {
-    uint64_t bytes = item.host.bytes.size();
-    for (const std::span<const std::byte> part : item.parts) bytes += part.size();
-    return bytes;
-  };
   uint64_t total = 0, done = 0;
-  for (const Item& item : items_) total += bytes_of(item);
+  for (const Item& item : items_) total += item.bytes();
   if (progress) progress(done, total);
   // While a weight is copied it is in memory twice: the largest first, when there is little else.
   std::stable_sort(items_.begin(), items_.end(),
-                   [&](const Item& a, const Item& b) { return bytes_of(a) > bytes_of(b); });
+                   [](const Item& a, const Item& b) { return a.bytes() > b.bytes(); });
   for (Item& item : items_) {
-    const uint64_t bytes = bytes_of(item);
-    LM_TRY(load(item, rooms[size_t(item.room)]));
+    const uint64_t bytes = item.bytes();
+    LM_TRY(load(item, rooms[size_t(placement_.room(item.part))]));
     done += bytes;
     if (progress) progress(done, total);
   }

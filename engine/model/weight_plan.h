@@ -16,13 +16,14 @@ namespace lm {
 
 class WeightPlan {
  public:
-  WeightPlan(const gguf::File& file, ModelWeights& weights) : file_(file), weights_(&weights) {}
+  WeightPlan(const gguf::File& file, const Placement& placement, ModelWeights& weights)
+      : file_(file), placement_(placement), weights_(&weights) {}
 
   bool has(const std::string& name) const { return file_.tensor(name) != nullptr; }
 
-  // Where what comes next will work.
-  void enter(int room) { room_ = room; }
-  int room() const { return room_; }
+  // What comes next is of this part, and in its room.
+  void enter(PartId part) { part_ = part; }
+  int room() const { return placement_.room(part_); }
 
   // Each enters one tensor of the file; `to` is filled in by load().
   Status vector(const std::string& name, int64_t n, Tensor& to);
@@ -50,6 +51,8 @@ class WeightPlan {
   // An error when the file has a tensor of the decoder that nothing has asked for: running without
   // it would give some other model.
   Status check_all_used() const;
+  // What was entered, but for constants.
+  std::vector<ListedWeight> list() const;
   Status load(std::span<const ModelRoom> rooms, const LoadProgress& progress);
 
  private:
@@ -57,9 +60,11 @@ class WeightPlan {
     std::string name;
     HostTensor host;
     WeightUse use;
-    int room;
+    PartId part;
     Tensor* to;
-    std::vector<std::span<const std::byte>> parts;  // host.bytes in pieces, to be joined
+    std::vector<std::span<const std::byte>> pieces;  // host.bytes, to be joined
+
+    uint64_t bytes() const;  // in the file
   };
   Result<const gguf::TensorInfo*> find(const std::string& name, std::array<int64_t, 3> shape);
   void add(const std::string& name, const gguf::TensorInfo& info, WeightUse use,
@@ -69,8 +74,9 @@ class WeightPlan {
   Status load(Item& item, const ModelRoom& room);
 
   gguf::File file_;
+  Placement placement_;
   ModelWeights* weights_;
-  int room_ = 0;
+  PartId part_;
   std::vector<Item> items_;
   std::unordered_set<const gguf::TensorInfo*> used_;
 };

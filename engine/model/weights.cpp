@@ -58,19 +58,14 @@ struct RopeBinder {
   }
 };
 
-struct LayerRooms {
-  int attention = 0, ffn = 0, experts = 0;
-};
-
 struct LayerBinder {
   WeightPlan& plan;
   const LayerSpec& spec;
-  std::string prefix;  // "blk.3."
+  int layer;
   int64_t d_model;
-  LayerRooms rooms;
   LayerWeights& to;
 
-  std::string name(std::string_view rest) const { return prefix + std::string(rest); }
+  std::string name(std::string_view rest) const { return concat("blk.", layer, ".", rest); }
   Status attention();
   Status qkv();
   Status dense_ffn();
@@ -102,7 +97,7 @@ Status LayerBinder::qkv() {
 Status LayerBinder::attention() {
   const AttnSpec& a = spec.attn;
   AttnWeights& w = to.attn;
-  plan.enter(rooms.attention);
+  plan.enter({PartId::Kind::attention, layer});
   LM_TRY(plan.vector(name("attn_norm.weight"), d_model, w.norm));
   LM_TRY(plan.optional_order(name("attn_norm.perm"), d_model, w.norm_order));
   LM_TRY(
@@ -141,7 +136,7 @@ Status LayerBinder::experts() {
   const int64_t n = moe.n_experts, d_ff = moe.d_ff;
   const double share = double(moe.top_k) / moe.n_experts;
   FfnWeights& w = to.ffn;
-  plan.enter(rooms.experts);
+  plan.enter({PartId::Kind::experts, layer});
   const DType gate =
       LM_TRY(plan.expert_matrices(name("ffn_gate"), n, d_ff, d_model, share, w.gate));
   const DType up = LM_TRY(plan.expert_matrices(name("ffn_up"), n, d_ff, d_model, share, w.up));
@@ -165,7 +160,7 @@ Status LayerBinder::router() {
 }
 
 Status LayerBinder::ffn() {
-  plan.enter(rooms.ffn);
+  plan.enter({PartId::Kind::ffn, layer});
   // gpt-oss calls the norm before its experts by the name of the one after the attention.
   const bool own_name = spec.norm.post || plan.has(name("ffn_norm.weight"));
   LM_TRY(plan.vector(name(own_name ? "ffn_norm.weight" : "post_attention_norm.weight"), d_model,
@@ -177,11 +172,11 @@ Status LayerBinder::ffn() {
   return experts();
 }
 
-Status bind_layer(WeightPlan& plan, const ModelConfig& config, int i, const LayerRooms& rooms,
-                  RopeBinder& ropes, int n_ctx, ModelWeights& weights) {
+Status bind_layer(WeightPlan& plan, const ModelConfig& config, int i, RopeBinder& ropes, int n_ctx,
+                  ModelWeights& weights) {
   const LayerSpec& spec = config.layers[size_t(i)];
   LayerWeights& layer = weights.layers[size_t(i)];
-  LayerBinder binder{plan, spec, concat("blk.", i, "."), config.d_model, rooms, layer};
+  LayerBinder binder{plan, spec, i, config.d_model, layer};
   LM_TRY(binder.attention());
   layer.attn.rope = LM_TRY(ropes.get(spec.attn.rope, n_ctx));
   return binder.ffn();
@@ -194,7 +189,48 @@ bool has_orders(const ModelWeights& weights) {
   });
 }
 
+constexpr const char* kEmbedding = "token_embd.weight";
+constexpr const char* kOutput = "output.weight";  // in a file whose output is not the embedding
+
+Status bind_model(WeightPlan& plan, const ModelConfig& config, int n_ctx, ModelWeights& weights) {
+  plan.enter({PartId::Kind::embedding});
+  LM_TRY(plan.table(kEmbedding, config.n_vocab, config.d_model, weights.embedding));
+
+  weights.layers.resize(config.layers.size());
+  RopeBinder ropes{plan, weights, {}};
+  for (size_t i = 0; i < config.layers.size(); ++i) {
+    LM_TRY(bind_layer(plan, config, int(i), ropes, n_ctx, weights));
+  }
+
+  plan.enter({PartId::Kind::output});
+  LM_TRY(plan.vector("output_norm.weight", config.d_model, weights.output_norm));
+  LM_TRY(plan.optional_order("output_norm.perm", config.d_model, weights.output_norm_order));
+  LM_TRY(plan.matrix(plan.has(kOutput) ? kOutput : kEmbedding, config.n_vocab, config.d_model,
+                     weights.output));
+  return plan.check_all_used();
+}
+
 }  // namespace
+
+Result<WeightList> list_weights(const gguf::File& file, const ModelConfig& config) {
+  ModelWeights unloaded;
+  WeightPlan plan(file, Placement(config.layers.size()), unloaded);
+  LM_TRY(bind_model(plan, config, config.n_ctx_train, unloaded));
+  return WeightList{plan.list(), !plan.has(kOutput)};
+}
+
+uint64_t rope_table_bytes(const ModelConfig& config, const Placement& placement, int room) {
+  std::vector<const RopeSpec*> seen;
+  uint64_t bytes = 0;
+  for (size_t i = 0; i < config.layers.size(); ++i) {
+    const RopeSpec& rope = config.layers[i].attn.rope;
+    const auto is_it = [&](const RopeSpec* other) { return *other == rope; };
+    if (placement.attention(i) != room || std::ranges::any_of(seen, is_it)) continue;
+    seen.push_back(&rope);
+    bytes += uint64_t(rope.dims / 2) * sizeof(float);
+  }
+  return bytes;
+}
 
 Result<std::unique_ptr<ModelWeights>> load_weights(const gguf::File& file,
                                                    const ModelConfig& config,
@@ -203,24 +239,8 @@ Result<std::unique_ptr<ModelWeights>> load_weights(const gguf::File& file,
                                                    const LoadProgress& progress) {
   LM_CHECK(placement.n_layers() == config.layers.size());
   auto weights = std::make_unique<ModelWeights>();
-  WeightPlan plan(file, *weights);
-  plan.enter(placement.embedding());
-  LM_TRY(plan.table("token_embd.weight", config.n_vocab, config.d_model, weights->embedding));
-
-  weights->layers.resize(config.layers.size());
-  RopeBinder ropes{plan, *weights, {}};
-  for (size_t i = 0; i < config.layers.size(); ++i) {
-    const LayerRooms of_layer{placement.attention(i), placement.ffn(i), placement.experts(i)};
-    LM_TRY(bind_layer(plan, config, int(i), of_layer, ropes, n_ctx, *weights));
-  }
-
-  plan.enter(placement.output());
-  LM_TRY(plan.vector("output_norm.weight", config.d_model, weights->output_norm));
-  LM_TRY(plan.optional_order("output_norm.perm", config.d_model, weights->output_norm_order));
-  const bool tied = !plan.has("output.weight");
-  LM_TRY(plan.matrix(tied ? "token_embd.weight" : "output.weight", config.n_vocab, config.d_model,
-                     weights->output));
-  LM_TRY(plan.check_all_used());
+  WeightPlan plan(file, placement, *weights);
+  LM_TRY(bind_model(plan, config, n_ctx, *weights));
   LM_TRY(plan.load(rooms, progress));
   weights->has_orders = has_orders(*weights);
   return weights;
@@ -233,9 +253,10 @@ Result<std::unique_ptr<ModelWeights>> load_layer(const gguf::File& layer_file,
   const ModelRoom room{&backend};
   auto weights = std::make_unique<ModelWeights>();
   weights->layers.resize(config.layers.size());
-  WeightPlan plan(layer_file, *weights), rope_plan(model_file, *weights);
+  const Placement alone(config.layers.size());
+  WeightPlan plan(layer_file, alone, *weights), rope_plan(model_file, alone, *weights);
   RopeBinder ropes{rope_plan, *weights, {}};
-  LM_TRY(bind_layer(plan, config, layer, {}, ropes, n_ctx, *weights));
+  LM_TRY(bind_layer(plan, config, layer, ropes, n_ctx, *weights));
   LM_TRY(plan.load(std::span(&room, 1), {}));
   LM_TRY(rope_plan.load(std::span(&room, 1), {}));
   weights->has_orders = has_orders(*weights);
@@ -246,8 +267,8 @@ Result<std::unique_ptr<ModelWeights>> load_embedding(const gguf::File& file,
                                                      const ModelConfig& config, Backend& backend) {
   const ModelRoom room{&backend};
   auto weights = std::make_unique<ModelWeights>();
-  WeightPlan plan(file, *weights);
-  LM_TRY(plan.table("token_embd.weight", config.n_vocab, config.d_model, weights->embedding));
+  WeightPlan plan(file, Placement(), *weights);
+  LM_TRY(plan.table(kEmbedding, config.n_vocab, config.d_model, weights->embedding));
   LM_TRY(plan.load(std::span(&room, 1), {}));
   return weights;
 }

@@ -66,6 +66,21 @@ struct ModelWeights {
   std::vector<std::unique_ptr<RopeWeights>> ropes;   // one per distinct RopeSpec and room
 };
 
+// One of the weights that a file's decoder is made of.
+struct ListedWeight {
+  PartId part;
+  WeightShape shape;
+  uint64_t file_bytes = 0;
+};
+// What load_weights() would load, but for tables of frequencies, which are no tensors of the file;
+// and what those take in a room.
+struct WeightList {
+  std::vector<ListedWeight> weights;
+  bool tied = false;  // the output matrix, the last of them, is the embedding again
+};
+Result<WeightList> list_weights(const gguf::File& file, const ModelConfig& config);
+uint64_t rope_table_bytes(const ModelConfig& config, const Placement& placement, int room);
+
 using LoadProgress = std::function<void(uint64_t done_bytes, uint64_t total_bytes)>;
 
 // `n_ctx`: the context that will be used (longrope has a table for short ones and one for long

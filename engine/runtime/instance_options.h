@@ -14,11 +14,12 @@ namespace lm {
 
 // What a model takes of the memory.
 struct MemoryNeeds {
-  uint64_t weight_bytes = 0;
-  uint64_t tied_bytes = 0;   // of them, of a table that is the output matrix too: twice on a device
-  uint64_t block_bytes = 0;  // of a block of the KV cache, in the layers without a window
-  uint64_t page_bytes = 0;   // and in those that have one
-  int window = 0;            // tokens that the widest of them sees; 0: there are none
+  uint64_t weight_bytes = 0;  // in the file
+  uint64_t tied_bytes = 0;  // of them, of a table that is the output matrix too: twice on a device
+  std::vector<WeightShape> weights{};  // on a device, which may make more of them
+  uint64_t block_bytes = 0;            // of a block of the KV cache, in the layers without a window
+  uint64_t page_bytes = 0;             // and in those that have one
+  int window = 0;                      // tokens that the widest of them sees; 0: there are none
   // Of the largest step of one that computes alone: its inputs, activations and logits, and what it
   // asks of the backend. Without max_tokens: there is none.
   uint64_t step_bytes = 0;

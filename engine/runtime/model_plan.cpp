@@ -116,6 +116,15 @@ uint64_t step_bytes(const ModelConfig& config, bool orders, const Placement& pla
   return bytes;
 }
 
+// Of a model that is the device's alone.
+uint64_t weight_bytes_of(const MemoryNeeds& needs, const DeviceOffer& device) {
+  if (device.is_host) return needs.weight_bytes;
+  if (device.weight_bytes == nullptr) return needs.weight_bytes + needs.tied_bytes;
+  uint64_t bytes = 0;
+  for (const WeightShape& weight : needs.weights) bytes += device.weight_bytes(weight);
+  return bytes;
+}
+
 class Planner {
  public:
   Planner(const gguf::File& file, const ModelConfig& config, std::span<const DeviceOffer> devices,
@@ -184,7 +193,7 @@ Result<Planner::Room> Planner::room_of(const Placement& placement, int number,
   const DeviceOffer& device = devices_[size_t(number)];
   if (is_first) {  // where a draft model is too
     MemoryNeeds draft = options_.beside;
-    if (!device.is_host) draft.weight_bytes += draft.tied_bytes;
+    draft.weight_bytes = weight_bytes_of(draft, device);
     needs = LM_TRY(with(needs, draft));
   }
   Room room{number, needs,
@@ -296,7 +305,7 @@ Result<std::vector<DeviceOffer>> offers_of(const Registry& registry, std::string
     const bool is_host = found.entry->kind == "cpu";
     // A processor's memory is counted by the machine, as the container limits it.
     return DeviceOffer{found.info.name, is_host ? available_memory() : found.info.memory_bytes,
-                       is_host, found.entry->scratch_bytes};
+                       is_host, found.entry->scratch_bytes, found.entry->weight_bytes};
   };
   std::vector<DeviceOffer> offers{offer_of(LM_TRY(registry.find(device)))};
   if (offers.front().is_host) return offers;
@@ -310,19 +319,25 @@ Result<ModelPlan> plan_model(const gguf::File& file, const ModelConfig& config,
   LM_TRY(check_options(options));
   KvLayout layout = kv_layout(config, options);
   const MemoryNeeds all = LM_TRY(with(LM_TRY(needs_of(config, layout)), options.beside));
-  PlacementPlan parts =
-      LM_TRY(PlacementPlan::make(file, config.layers.size(), devices, options.place));
+  PlacementPlan parts = LM_TRY(PlacementPlan::make(file, config, devices, options.place));
   return Planner(file, config, devices, options, std::move(layout), all, std::move(parts)).plan();
 }
 
 Result<MemoryNeeds> memory_needs(const gguf::File& file, const ModelConfig& config,
                                  const InstanceOptions& options) {
   MemoryNeeds needs = LM_TRY(needs_of(config, kv_layout(config, options)));
-  for (const gguf::TensorInfo& tensor : file.tensors()) needs.weight_bytes += tensor.bytes.size();
-  if (file.tensor("output.weight") == nullptr && file.tensor("token_embd.weight") != nullptr) {
-    needs.tied_bytes = file.tensor("token_embd.weight")->bytes.size();
-  }
   const Placement alone(config.layers.size());
+  const WeightList list = LM_TRY(list_weights(file, config));
+  for (const ListedWeight& weight : list.weights) {
+    needs.weight_bytes += weight.file_bytes;
+    needs.weights.push_back(weight.shape);
+  }
+  if (list.tied) {
+    needs.tied_bytes = list.weights.back().file_bytes;
+    needs.weight_bytes -= needs.tied_bytes;
+  }
+  const int64_t table_numbers = int64_t(rope_table_bytes(config, alone, 0) / sizeof(float));
+  needs.weights.push_back({DType::f32, {1, 1, 1, table_numbers}, WeightUse::vector});
   const StepShape shape =
       shape_of(options, options.n_ctx > 0 ? options.n_ctx : config.n_ctx_train, needs.window > 0);
   // As where the host can't read it, which is more.

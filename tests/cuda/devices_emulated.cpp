@@ -7,6 +7,7 @@
 
 #include "backends/cuda/cuda_backend.h"
 #include "tests/cuda/both.h"
+#include "tests/cuda/with_device.h"
 #include "tests/runtime/support.h"
 #include "tests/simt/simt.h"
 
@@ -15,20 +16,16 @@ namespace {
 
 class TwoDevices {
  public:
-  TwoDevices() : before_(simt::device_settings()) {
-    simt::DeviceSettings two = before_;
-    two.n_devices = 2;
-    simt::set_device(two);
-  }
-  ~TwoDevices() {
-    CHECK(simt::live_allocations() == 0);
-    simt::set_device(before_);
-  }
-  TwoDevices(const TwoDevices&) = delete;
-  TwoDevices& operator=(const TwoDevices&) = delete;
+  TwoDevices() : devices_(two()) {}
+  ~TwoDevices() { CHECK(simt::live_allocations() == 0); }
 
  private:
-  simt::DeviceSettings before_;
+  static simt::DeviceSettings two() {
+    simt::DeviceSettings settings = simt::device_settings();
+    settings.n_devices = 2;
+    return settings;
+  }
+  WithDevice devices_;
 };
 
 std::unique_ptr<Instance> open_on(std::string_view device, const ModelFile& file,

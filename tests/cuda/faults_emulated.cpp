@@ -4,25 +4,12 @@
 
 #include "backends/cuda/cuda_backend.h"
 #include "tests/cuda/both.h"
+#include "tests/cuda/with_device.h"
 #include "tests/runtime/support.h"
 #include "tests/simt/simt.h"
 
 namespace lm::test {
 namespace {
-
-// The device as it was, after the test.
-class WithDevice {
- public:
-  explicit WithDevice(const simt::DeviceSettings& settings) : before_(simt::device_settings()) {
-    simt::set_device(settings);
-  }
-  ~WithDevice() { simt::set_device(before_); }
-  WithDevice(const WithDevice&) = delete;
-  WithDevice& operator=(const WithDevice&) = delete;
-
- private:
-  simt::DeviceSettings before_;
-};
 
 InstanceOptions on_cuda(const std::filesystem::path& path) {
   InstanceOptions options = options_for(path);
