@@ -356,16 +356,20 @@ constexpr Kernel kKernels[] = {
 constexpr size_t kReservedSharedBytes = 1024;
 static_assert(2 * (sizeof(SharedTiles<128, 1>) + kReservedSharedBytes) <= 100 * 1024);
 
-// The first of which a multiprocessor holds two blocks: one has a warp for each of its schedulers,
-// and nothing else to do while that waits. Where none is small enough, the last that fits.
+bool serves(const Kernel& kernel, const DeviceFacts& facts, DType type, int head_dim) {
+  const bool does =
+      kernel.padded ? head_dim < kernel.head_dim && head_dim % 8 == 0 : head_dim == kernel.head_dim;
+  return does && kernel.type == type && kernel.shared_bytes <= size_t(facts.max_shared_bytes);
+}
+
+// A block alone has a warp for each scheduler of its multiprocessor, and nothing else to do while
+// that waits: of the kernels that the first one to serve has beside it (of the same type and size),
+// the first whose blocks are small enough for two, or the last.
 const Kernel* find_kernel(const DeviceFacts& facts, DType type, int head_dim) {
   const Kernel* found = nullptr;
   for (const Kernel& kernel : kKernels) {
-    const bool does = kernel.padded ? head_dim < kernel.head_dim && head_dim % 8 == 0
-                                    : head_dim == kernel.head_dim;
-    if (kernel.type != type || !does || kernel.shared_bytes > size_t(facts.max_shared_bytes)) {
-      continue;
-    }
+    if (!serves(kernel, facts, type, head_dim)) continue;
+    if (found != nullptr && kernel.head_dim != found->head_dim) break;
     found = &kernel;
     const size_t two_blocks = 2 * (kernel.shared_bytes + kReservedSharedBytes);
     if (two_blocks <= size_t(facts.multiprocessor_shared_bytes)) break;
