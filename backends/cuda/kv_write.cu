@@ -26,7 +26,8 @@ template <class Kv>
 __global__ void kv_write_kernel(KvWriteParams p) {
   wait_for_previous_kernel();
   allow_next_kernel();
-  const KvCacheView& cache = blockIdx.y == 0 ? p.k_cache : p.v_cache;
+  KvCacheView cache = p.k_cache;  // both have one shape; a choice by reference would need a stack
+  if (blockIdx.y != 0) cache.data = p.v_cache.data;
   const int64_t source = int64_t(blockIdx.x) * kWarps + threadIdx.y;
   if (source >= p.n) return;
   const int32_t slot = p.slots[source / cache.n_heads];
