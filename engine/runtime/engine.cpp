@@ -226,6 +226,7 @@ void Engine::Impl::step(const std::vector<PlannedRow>& scheduled) {
   if (!computed.ok()) return fail(plan, computed.error().code, computed.error().message);
   if (plan.empty()) return;  // all guesses were wrong
   count_step();
+  for (const PlannedRow& row : plan) generation_of(row).note_step(n_steps);
   speculation.note_step(pipeline.seconds());
   scheduler.completed(plan);
   advance();
@@ -270,7 +271,7 @@ void Engine::Impl::assemble() {
       step_row.n_logits = int(step_row.tokens.size());
     }
     rows.push_back(step_row);
-    generation_of(row).note_step(n_steps + 1);
+    generation_of(row).note_launch();
   }
 }
 

@@ -34,7 +34,9 @@ struct EngineTotals {
   uint64_t drafted_tokens = 0, accepted_tokens = 0;
   double queue_seconds = 0, generate_seconds = 0;  // sums: see Timings
   double first_token_seconds = 0;                  // likewise, of first_tokens
-  uint64_t steps = 0, preemptions = 0;             // steps: forward passes that were of use
+  uint64_t preemptions = 0;
+  // Forward passes that were of use: none that failed, or that only wrong guesses were computed in.
+  uint64_t steps = 0;
   uint64_t steps_ahead = 0;  // of those, launched before the logits of the one in front were read
   double step_seconds = 0;   // in those; what ran beside another counts once
   uint64_t step_bytes = 0;   // of weights, read by a pass

@@ -41,10 +41,13 @@ Generation::Generation(Request asked, const Instance& instance, int sample)
   }
 }
 
+void Generation::note_launch() {
+  if (!first_step_) first_step_ = Clock::now();
+}
+
 void Generation::note_step(uint64_t number) {
   ++n_steps_;
   last_step_ = number;
-  if (!first_step_) first_step_ = Clock::now();
 }
 
 int Generation::advance(std::span<const LogitRow> logits, std::span<const TokenId> draft) {
@@ -62,7 +65,8 @@ std::optional<DrawRule> Generation::next_draw() const {
   const bool greedy = params.temperature == 0;
   const int top_k = greedy ? 1 : params.top_k;
   const bool fits = top_k < kMostCandidates && n_alternatives_ <= size_t(kMostCandidates);
-  if (!may_be_guessed_ || !fits || !sampler_.is_plain() || most_tokens() < 2) return std::nullopt;
+  if (!fits || !sampler_.is_plain() || most_tokens() < 2) return std::nullopt;
+  if (!brake_.open(n_generated())) return std::nullopt;
   return DrawRule{.seed = params.seed,
                   .position = sampler_.position(tokens.size()),
                   .top_k = top_k,

@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "engine/runtime/guess_brake.h"
 #include "engine/runtime/instance.h"
 #include "engine/runtime/request.h"
 #include "engine/runtime/scheduler.h"
@@ -25,7 +26,9 @@ class Generation final : public Sequence {
 
   bool wants_nothing() const { return max_tokens_ == 0; }
   bool finished() const { return finished_; }
-  // A step that includes this sequence is about to run: the engine's one of this number.
+  // A step that includes this sequence is about to run; it was of use, the engine's one of this
+  // number.
+  void note_launch();
   void note_step(uint64_t number);
   // Tokens that may still come.
   int most_tokens() const;
@@ -34,12 +37,14 @@ class Generation final : public Sequence {
   // logits the next one, and one more after each that the draft foresaw. Returns how much of the
   // draft came true.
   int advance(std::span<const LogitRow> logits, std::span<const TokenId> draft);
-  // How the token after the next one's logits is drawn; nullopt where none may come, or where more
-  // has a say in it than a DrawRule tells.
+  // How the token after the next one's logits is drawn; nullopt where none may come, where more has
+  // a say in it than a DrawRule tells, or where guesses have not paid lately.
   std::optional<DrawRule> next_draw() const;
   // Whether advance() asks `logits` for no more than their candidates.
   bool decided_by(const LogitRow& logits) const;
-  void forbid_guesses() { may_be_guessed_ = false; }
+  // Whether a token that was drawn elsewhere was the one that advance() drew, or would have drawn
+  // from what it was given.
+  void note_guess(bool right) { brake_.note(right, n_generated()); }
   // Whether the context is full and the answer goes on all the same: then shift() makes room, and
   // all of its tokens are to be computed again.
   bool must_shift() const { return shifts_ && !finished_ && int(tokens.size()) >= n_ctx_; }
@@ -71,7 +76,8 @@ class Generation final : public Sequence {
   std::vector<TokenChance> alternatives_;  // likewise
   int n_prompt_, sample_;
   int n_dropped_ = 0;
-  bool finished_ = false, may_be_guessed_ = true;
+  bool finished_ = false;
+  GuessBrake brake_;
   Clock::time_point submitted_;
   std::optional<Clock::time_point> first_step_, first_token_;
   int n_steps_ = 0, first_token_steps_ = 0;

@@ -25,7 +25,7 @@ struct Timings {
   int loaded_tokens = 0;        // of those, from the disk
   int read_tokens = 0;          // of the prompt, cached or computed: all, unless it ended before
   int dropped_tokens = 0;       // by shifting the context: see Overflow
-  int steps = 0;                // forward passes that this answer was part of,
+  int steps = 0;                // forward passes that were of use to it: see EngineTotals,
   int generate_steps = 0;       // of them after the first token
   int drafted_tokens = 0;       // guessed in advance,
   int accepted_tokens = 0;      // of them foreseen rightly: tokens without a pass of their own

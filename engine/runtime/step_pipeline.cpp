@@ -61,6 +61,9 @@ Status StepPipeline::launch(std::span<const StepRow> rows) {
 void StepPipeline::launch_ahead(std::span<const PlannedRow> plan) {
   rows_.clear();
   rules_.clear();
+  // One that can't be guessed, with a grammar or penalties, keeps all of them waiting. The others
+  // could go on without it, but then it would need a step of its own, in which all weights are read
+  // again: that costs more than the host's time, which is all that there is to win.
   for (size_t i = 0; i < plan.size(); ++i) {
     const std::optional<DrawRule> rule = generation_of(plan[i]).next_draw();
     if (!rule) return;
@@ -97,7 +100,7 @@ Status StepPipeline::collect(std::vector<PlannedRow>& plan, std::vector<LogitRow
     const size_t place = size_t(places_[i]);
     const bool right = !guessed_ || instance_->guesses()[place] == generation.tokens.back();
     const bool decided = !followed || generation.decided_by(all_[place]);
-    if (!decided) generation.forbid_guesses();
+    if (guessed_ || !decided) generation.note_guess(right && decided);
     if (!right || !decided) continue;
     plan[kept++] = plan[i];
     logits.push_back(all_[place]);

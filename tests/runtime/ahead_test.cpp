@@ -198,6 +198,31 @@ TEST_CASE("ahead: every step that could, and none is waited for before its turn"
   CHECK(lateness.n_guesses == 38);  // nothing is launched behind the last token
 }
 
+TEST_CASE("ahead: wrong guesses end, and count in no number of steps") {
+  const ModelFile file(test::tiny_model("llama"));
+  InstanceOptions options = late_options(file.path(), 1);
+  options.n_ctx = 200;
+  struct Case {
+    int lie_in, n_guesses, steps_ahead;
+  };
+  // Of 150 tokens: two guesses for each try, behind tokens 1, 17 and 81; all 148; or tokens 61 and
+  // 136 are guessed wrongly, and 62 to 78 and 137 to 150 follow without a guess.
+  for (const Case& c : {Case{1, 6, 0}, Case{0, 148, 148}, Case{60, 121, 117}}) {
+    CAPTURE(c.lie_in);
+    lateness = {.lie_in = c.lie_in};
+    const auto engine = Engine::start(open_late(options));
+    const Answer answer = test::run(*engine, plain_request(150));
+    CHECK(answer.tokens.size() == 150);
+    CHECK(answer.timings.steps == 150);
+    CHECK(answer.timings.generate_steps == 149);
+    const EngineTotals totals = engine->totals();
+    CHECK(totals.steps == 150);
+    CHECK(totals.steps_ahead == uint64_t(c.steps_ahead));
+    CHECK(lateness.n_guesses == c.n_guesses);
+    CHECK(lateness.n_steps - 150 <= 2 * lateness.n_lies);  // in vain
+  }
+}
+
 TEST_CASE("ahead: who leaves spoils nobody's guess") {
   const ModelFile file(test::tiny_model("llama"));
   lateness = {};
