@@ -24,6 +24,7 @@ class ForwardingBackend : public Backend {
   }
   Status reserve(const StepLimits& limits) override { return inner_->reserve(limits); }
   void upload(Tensor dst, std::span<const std::byte> bytes) override { inner_->upload(dst, bytes); }
+  Status expect_uploads(size_t bytes) override { return inner_->expect_uploads(bytes); }
   void download(std::span<std::byte> dst, Tensor src) override { inner_->download(dst, src); }
   std::byte* host_view(Tensor t) override { return inner_->host_view(t); }
   Status synchronize() override { return inner_->synchronize(); }

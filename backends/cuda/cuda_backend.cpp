@@ -29,6 +29,10 @@ namespace {
 // See Backend::arithmetic: to be raised by whoever changes a bit of any kernel's results.
 constexpr int kArithmetic = 3;
 constexpr size_t kScratchAlignment = 256;
+// Of small ones; there are at most four of them between two waits of the host: the inputs of two
+// steps, and how their tokens are drawn.
+constexpr size_t kUploadBytes = size_t{256} << 10, kUploads = 4;
+constexpr size_t kInputs = 2;                         // of a step, where they are larger
 constexpr size_t kDownloadBytes = size_t{256} << 10;  // 16 rows of 4096 numbers
 
 // Of each kind of operation, in the order of Scratch.
@@ -72,12 +76,18 @@ class CudaBackend final : public Backend {
     return cuda::load_weight(context(), *this, staging_, host, use);
   }
   Status reserve(const StepLimits& limits) override;
+  Status expect_uploads(size_t bytes) override {
+    LM_TRY(use_device());
+    return bytes <= kUploadBytes ? ok() : inputs_.prepare(bytes);
+  }
   void upload(Tensor dst, std::span<const std::byte> bytes) override {
     LM_CHECK(dst.layout == 0 && dst.offset + bytes.size() <= dst.buffer->bytes());
     if (bytes.empty()) return;
     const Context here = context();
     recorded_.cut();
-    if (uploads_.holds(bytes.size())) return uploads_.send(here, bytes, dst.data());
+    for (UploadRing* ring : {&uploads_, &inputs_}) {
+      if (ring->holds(bytes.size())) return ring->send(here, bytes, dst.data());
+    }
     // The runtime has taken the bytes of pageable memory when this returns.
     here.note(
         cudaMemcpyAsync(dst.data(), bytes.data(), bytes.size(), cudaMemcpyHostToDevice, stream_));
@@ -165,7 +175,7 @@ class CudaBackend final : public Backend {
   ScratchMemory scratch_;
   std::unique_ptr<Buffer> scratch_memory_;
   Staging staging_;
-  UploadRing uploads_;
+  UploadRing uploads_{kUploads}, inputs_{kInputs};
   PinnedMemory downloads_;  // what a step carries to another room comes through here
   cudaError_t first_error_ = cudaSuccess;
   RecordedSteps recorded_;
@@ -174,7 +184,7 @@ class CudaBackend final : public Backend {
 Status CudaBackend::reserve(const StepLimits& limits) {
   LM_TRY(use_device());
   staging_.release();
-  LM_TRY(uploads_.prepare());
+  LM_TRY(uploads_.prepare(kUploadBytes));
   if (downloads_.bytes() == 0) downloads_ = LM_TRY(PinnedMemory::allocate(kDownloadBytes));
   LM_TRY(prepare_gemm(facts_));
   LM_TRY(prepare_attention(facts_));

@@ -4,9 +4,9 @@
 #pragma once
 #include <cuda_runtime.h>
 
-#include <array>
 #include <cstddef>
 #include <span>
+#include <vector>
 
 #include "backends/cuda/context.h"
 #include "backends/cuda/memory.h"
@@ -15,26 +15,24 @@ namespace lm::cuda {
 
 class UploadRing {
  public:
-  UploadRing() = default;
+  explicit UploadRing(size_t n_places) : free_(n_places) {}
   UploadRing(const UploadRing&) = delete;
   UploadRing& operator=(const UploadRing&) = delete;
   ~UploadRing() { release(); }
 
-  Status prepare();
-  // Whether send() takes so many bytes: no others than those of a step's inputs are worth it.
-  bool holds(size_t bytes) const { return ready_ && bytes <= kPlaceBytes; }
+  // Makes places of at least so many bytes.
+  Status prepare(size_t place_bytes);
+  // Whether send() takes so many bytes.
+  bool holds(size_t bytes) const { return bytes <= place_bytes_; }
   // Takes the bytes and enqueues their copy. Waits only for the copy whose place they take.
   void send(const Context& context, std::span<const std::byte> bytes, std::byte* to);
 
  private:
-  static constexpr size_t kPlaceBytes = size_t{256} << 10;
-  static constexpr size_t kPlaces = 4;  // two for a step: its inputs, and how its tokens are drawn
-
-  void release();
+  void release();  // waits for what still reads it
 
   PinnedMemory memory_;
-  std::array<cudaEvent_t, kPlaces> free_{};
-  bool ready_ = false;
+  std::vector<cudaEvent_t> free_;  // of each place: what was sent from it is gone
+  size_t place_bytes_ = 0;
   size_t next_ = 0;
 };
 

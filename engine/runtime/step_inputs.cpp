@@ -71,6 +71,7 @@ Result<StepInputs> StepInputs::allocate(std::span<const ModelRoom> rooms, const 
   inputs.shape_ = shape;
   for (const ModelRoom& room : rooms) {
     inputs.buffers_.push_back(LM_TRY(room.backend->alloc(size_t(*total))));
+    LM_TRY(room.backend->expect_uploads(size_t(*total)));
   }
   inputs.steps_.resize(rooms.size());
   inputs.staging_.assign(size_t(*total / sizeof(int32_t)), 0);

@@ -126,6 +126,9 @@ void lose_device(int nth_call) {
 size_t live_allocations() {
   return device().memory.n_live();
 }
+size_t pageable_copies() {
+  return device().pageable_copies;
+}
 
 cudaError_t set_function_attribute(const void* function, cudaFuncAttribute attribute, int value) {
   return api_call([&] {

@@ -46,6 +46,7 @@ struct DeviceState {
   StreamMode stream_mode = StreamMode::eager;
   int allocations_until_failure = 0, calls_until_loss = 0;  // 0: never
   bool lost = false;
+  size_t pageable_copies = 0;
   int call_depth = 0;  // functions of the API call each other
   cudaError_t last_error = cudaSuccess;
   cudaError_t kernel_error = cudaSuccess;  // of work done since somebody was told

@@ -185,6 +185,7 @@ cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpy
   return api_call([&] {
     if (bytes == 0) return cudaSuccess;
     if (const cudaError_t error = simt::check_copy(to, from, bytes, kind)) return error;
+    if (simt::is_pageable(from, bytes)) ++device().pageable_copies;
     const auto copy = [=] {
       std::memcpy(to, from, bytes);
       return cudaSuccess;

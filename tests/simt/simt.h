@@ -53,5 +53,6 @@ const DeviceSettings& device_settings();
 void fail_allocation(int nth);   // of device or pinned memory: cudaErrorMemoryAllocation, once
 void lose_device(int nth_call);  // this call of the runtime and all later ones fail
 size_t live_allocations();       // of device and pinned memory: 0 when all was given back
+size_t pageable_copies();  // so far, out of memory that is not pinned: they may wait for a stream
 
 }  // namespace simt
