@@ -159,6 +159,16 @@ void KvCache::read_block(const BlockPlace& place, std::span<std::byte> into) con
   }
 }
 
+void KvCache::send_block(const BlockPlace& place, Landing& into) const {
+  LM_CHECK(buffers_.size() == 1);
+  std::vector<Tensor> tensors;
+  for (size_t layer = 0; layer < k_.size(); ++layer) {
+    tensors.push_back(block_of(k_[layer], layer, place));
+    tensors.push_back(block_of(v_[layer], layer, place));
+  }
+  into.send(tensors);
+}
+
 void KvCache::write_block(const BlockPlace& place, std::span<const std::byte> from) {
   LM_CHECK(from.size() == block_bytes_);
   for (size_t layer = 0; layer < k_.size(); ++layer) {

@@ -63,6 +63,8 @@ class KvCache {
   uint64_t block_bytes() const { return block_bytes_; }
   void read_block(const BlockPlace& place, std::span<std::byte> into) const;
   void write_block(const BlockPlace& place, std::span<const std::byte> from);
+  // read_block() of a cache in one room, behind what was enqueued, while the host goes on.
+  void send_block(const BlockPlace& place, Landing& into) const;
 
  private:
   KvCache() = default;

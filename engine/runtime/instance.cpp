@@ -306,6 +306,9 @@ uint64_t Instance::block_bytes() const {
 void Instance::read_block(BlockId block, std::span<std::byte> into) const {
   impl_->kv.read_block(impl_->place_of(block), into);
 }
+void Instance::send_block(BlockId block, Landing& into) const {
+  impl_->kv.send_block(impl_->place_of(block), into);
+}
 void Instance::write_block(BlockId block, std::span<const std::byte> from) {
   impl_->kv.write_block(impl_->place_of(block), from);
 }

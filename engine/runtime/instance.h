@@ -78,6 +78,9 @@ class Instance {
   uint64_t block_bytes() const;
   void read_block(BlockId block, std::span<std::byte> into) const;
   void write_block(BlockId block, std::span<const std::byte> from);
+  // read_block() in two parts, of an instance that runs ahead: what the block holds behind the
+  // steps that were launched so far.
+  void send_block(BlockId block, Landing& into) const;
 
  private:
   static Result<std::unique_ptr<Instance>> open_model(const Registry& registry,

@@ -17,6 +17,7 @@ constexpr int kModelArithmetic = 1;
 constexpr size_t kMostEnded = 64;                        // texts whose ends wait to be saved
 constexpr uint64_t kMostStepBytes = uint64_t(64) << 20;  // loaded in one step
 constexpr uint64_t kMostCopied = uint64_t(128) << 20;  // bytes of blocks that wait outside of them
+constexpr uint64_t kMostSent = uint64_t(32) << 20;     // page-locked, of blocks on their way
 
 // longrope turns by another table beyond the context of the first training.
 bool depends_on_context(const ModelConfig& config) {
@@ -65,6 +66,14 @@ struct KvStore::Shared {
 KvStore::KvStore(Instance& instance, std::unique_ptr<DiskCache> disk)
     : instance_(&instance), shared_(std::make_shared<Shared>()), disk_(std::move(disk)) {
   instance.pool().index().record_whole();
+  const uint64_t n_landings = std::clamp<uint64_t>(kMostSent / instance.block_bytes(), 1, 16);
+  while (instance.runs_ahead() && landings_.size() < n_landings) {
+    Result<std::unique_ptr<Landing>> made =
+        instance.backend().make_landing(size_t(instance.block_bytes()));
+    if (!made.ok()) break;  // fewer do too
+    landings_.push_back(std::move(made).value());
+  }
+  sent_.reserve(landings_.size());
   const std::string text = kv_space_text(instance);
   const std::vector<StampedFile>& files = instance.files();
   if (const std::optional<Hash128> model = known_fingerprint(files, disk_->folder())) {
@@ -153,22 +162,27 @@ void KvStore::save_tail(std::span<const TokenId> computed, const Hash128& known_
       match.n_tokens == int(tail.size()) && known.n_tokens(match.block) == match.n_tokens;
   if (!exact || !in_memory(match.block)) return;
   try {
-    std::vector<std::byte> payload(size_t(instance_->block_bytes()));
-    instance_->read_block(match.block, payload);
-    disk_->store({.space = known_space,
-                  .parent = known.key(last),
-                  .index = int(n_whole),
-                  .tokens = tail,
-                  .is_tail = true},
-                 std::move(payload));
+    hand_over({.block = match.block,
+               .key = {},
+               .parent = known.key(last),
+               .index = int(n_whole),
+               .tokens = {tail.begin(), tail.end()},
+               .is_tail = true},
+              known_space);
   } catch (const std::bad_alloc&) {  // then it will be computed again
   }
 }
 
+// For one block more, on the disk's side and on the way there.
+bool KvStore::has_room() const {
+  if (!landings_.empty() && sent_.size() == landings_.size()) return false;
+  return disk_->has_room((1 + sent_.size()) * size_t(instance_->block_bytes()));
+}
+
 void KvStore::save() {
-  collect();
   const std::optional<Hash128> known_space = space();
-  const auto has_room = [&] { return disk_->has_room(size_t(instance_->block_bytes())); };
+  if (known_space) hand_over_sent(*known_space);
+  collect();
   while (known_space && !pending_.empty() && has_room()) {
     Pending next = std::move(pending_.front());
     pending_.pop_front();
@@ -215,14 +229,35 @@ void KvStore::collect() {
 }
 
 void KvStore::save(Pending wanted, const Hash128& known_space) {
-  const BlockRecord record{.space = known_space,
-                           .parent = wanted.parent,
-                           .index = wanted.index,
-                           .tokens = wanted.tokens};
   if (wanted.payload.empty() && !readable(wanted)) return;
-  if (disk_->contains(record)) return;
+  if (!disk_->contains(wanted.record(known_space))) hand_over(std::move(wanted), known_space);
+}
+
+// What is still in its block can be read.
+void KvStore::hand_over(Pending wanted, const Hash128& known_space) {
+  if (wanted.payload.empty() && !landings_.empty()) {
+    instance_->send_block(wanted.block, *landings_[sent_.size()]);
+    sent_.push_back(std::move(wanted));
+    return;
+  }
   if (wanted.payload.empty()) read(wanted);
-  disk_->store(record, std::move(wanted.payload));
+  disk_->store(wanted.record(known_space), std::move(wanted.payload));
+}
+
+// The steps in front of them have been waited for since.
+void KvStore::hand_over_sent(const Hash128& known_space) {
+  for (size_t i = 0; i < sent_.size(); ++i) {
+    const Result<std::span<const std::byte>> arrived = landings_[i]->wait();
+    if (!arrived.ok()) break;  // the device has failed
+    try {
+      sent_[i].payload.assign(arrived.value().begin(), arrived.value().end());
+      disk_->store(sent_[i].record(known_space), std::move(sent_[i].payload));
+    } catch (const std::bad_alloc&) {  // without this block: what follows it is of no use
+      forget_pending();
+      break;
+    }
+  }
+  sent_.clear();
 }
 
 // What can't be saved yet. A gap would make all blocks behind it useless, so the first ones that

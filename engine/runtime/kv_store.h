@@ -33,21 +33,29 @@ class KvStore final : public BlockSource {
   // Hands over what became whole since the last time, for as much as the disk keeps up with. What
   // is evicted before that, and was not copied, is not saved. Called after every step: what layers
   // with a window computed in it is copied, if it must wait, because they need its memory in the
-  // next.
+  // next. Where steps run ahead a block is sent for behind those that were launched, and handed
+  // over the next time, so that nobody waits for it.
   void save();
-  bool saving() const { return !pending_.empty() || !ended_.empty(); }  // save() has more to do
+  bool saving() const {  // save() has more to do
+    return !pending_.empty() || !sent_.empty() || !ended_.empty();
+  }
   // Saves the rest, for so long at most.
   void finish(double seconds);
 
  private:
-  // A whole block and what it is a record of. With a payload it doesn't matter any more what has
-  // become of the block.
+  // A block, whole or the end of a text, and what it is a record of. With a payload it doesn't
+  // matter any more what has become of the block.
   struct Pending {
     BlockId block;
     Hash128 key, parent;
     int index;
     std::vector<TokenId> tokens;
     std::vector<std::byte> payload{};  // empty: still to be read from the block
+    bool is_tail = false;
+
+    BlockRecord record(const Hash128& space) const {
+      return {space, parent, index, tokens, is_tail};
+    }
   };
   struct Shared;  // with the thread that finds out which model this is
 
@@ -57,6 +65,9 @@ class KvStore final : public BlockSource {
   void wait_for_space(Clock::time_point end);
   void collect();
   void save(Pending wanted, const Hash128& space);
+  void hand_over(Pending wanted, const Hash128& space);
+  void hand_over_sent(const Hash128& space);
+  bool has_room() const;
   void copy_out();
   void read(Pending& wanted);
   void forget_pending();
@@ -69,6 +80,9 @@ class KvStore final : public BlockSource {
   std::unique_ptr<DiskCache> disk_;
   std::optional<Hash128> space_;
   uint64_t step_bytes_ = 0;
+  // Of blocks on their way, sent_[i] into landings_[i]. Without landings they are read at once.
+  std::vector<std::unique_ptr<Landing>> landings_;
+  std::vector<Pending> sent_;
   std::deque<Pending> pending_;
   uint64_t copied_bytes_ = 0;  // in pending_
   std::deque<std::vector<TokenId>> ended_;

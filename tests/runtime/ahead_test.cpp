@@ -382,6 +382,48 @@ TEST_CASE("ahead: samples with one beginning, who leave, are saved and come back
   }
 }
 
+TEST_CASE("ahead: blocks are saved without a device that waits") {
+  const ModelFile file(test::tiny_model("llama"));
+  const test::TempDir folder;
+  InstanceOptions options = late_options(file.path(), 1);
+  options.block_size = 8;
+  Answer answer;
+  // How often nothing is left to do before the last token but one.
+  const auto n_idle = [&](bool saves, TokenId first) {
+    EngineOptions engine_options;
+    if (saves) engine_options.disk = test::require_ok(DiskCache::open({.folder = folder.path()}));
+    lateness = {};
+    const auto engine = Engine::start(open_late(options), std::move(engine_options));
+    Request request = plain_request(70);
+    request.prompt[0] = first;
+    Listener listener;
+    listener.attach(request);
+    int last = 0;
+    request.on_token = [&, tell = std::move(request.on_token)](const TokenEvent& event) {
+      if (event.finish == Finish::none) last = lateness.n_idle;
+      tell(event);
+    };
+    test::require_ok(engine->submit(std::move(request)));
+    answer = listener.wait();
+    CHECK(lateness.n_downloads == 0);
+    return last;
+  };
+  n_idle(true, 4);  // finds out which model it is
+  const int alone = n_idle(false, 5);
+  const Answer expected = answer;
+  CHECK(n_idle(true, 5) == alone);
+  CHECK(answer == expected);
+  // What was saved is the same.
+  const auto engine = Engine::start(
+      open_late(options), {.disk = test::require_ok(DiskCache::open({.folder = folder.path()}))});
+  Request again = plain_request(20);
+  again.prompt.insert(again.prompt.end(), expected.tokens.begin(), expected.tokens.begin() + 50);
+  const Answer rest = test::run(*engine, again);
+  CHECK(rest.timings.loaded_tokens == 48);
+  CHECK(std::equal(rest.tokens.begin(), rest.tokens.end(), expected.tokens.begin() + 50));
+  CHECK(std::equal(rest.logprobs.begin(), rest.logprobs.end(), expected.logprobs.begin() + 50));
+}
+
 TEST_CASE("ahead: who is cancelled or fails takes nobody along") {
   const ModelFile file(test::tiny_model("llama"));
   lateness = {};

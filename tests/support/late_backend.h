@@ -27,6 +27,7 @@ struct Lateness {
   int n_steps = 0;       // done: forward passes whose candidates were found
   int n_downloads = 0;   // that waited for everything
   int n_guesses = 0;
+  int n_idle = 0;  // how often nothing was left to do
 };
 
 class LateBackend final : public RoomBackend {
@@ -145,6 +146,7 @@ class LateBackend final : public RoomBackend {
     ++n_queued_;
   }
   void work_until(int end) {
+    if (n_done_ < end && end == n_queued_) ++lateness_.n_idle;
     for (; n_done_ < end; ++n_done_) {
       queue_.front()();
       queue_.pop_front();
