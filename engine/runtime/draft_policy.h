@@ -56,6 +56,8 @@ class DraftPolicy {
   // making its drafts so long.
   void note_step(int decode_rows, int prompt_rows, double seconds, double draft_seconds);
   void note_draft(Acceptance& sequence, int draft_class, int accepted, bool refuted);
+  // Whether the lengths chosen last are there to find something out, until the step is noted.
+  bool exploring() const { return explored_.has_value(); }
 
  private:
   struct Plan {

@@ -175,6 +175,7 @@ bool Engine::Impl::receive() {
   std::vector<RequestId> departures;
   bool stop_now = false;
   publish_totals();
+  if (scheduler.idle()) pipeline.rest();
   {
     std::unique_lock lock(mutex);
     const auto wanted = [&] {
@@ -227,7 +228,7 @@ void Engine::Impl::step(const std::vector<PlannedRow>& scheduled) {
   if (plan.empty()) return;  // all guesses were wrong
   count_step();
   for (const PlannedRow& row : plan) generation_of(row).note_step(n_steps);
-  speculation.note_step(pipeline.seconds());
+  speculation.note_step(pipeline.seconds(), pipeline.idle_seconds());
   scheduler.completed(plan);
   advance();
   for (const PlannedRow& row : plan) {

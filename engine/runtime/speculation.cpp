@@ -34,7 +34,8 @@ void Speculation::propose(std::span<const DecodingRow> rows, int prompt_rows, in
       choose(rows, prompt_rows, max_rows);
       const auto wanted = [](const DraftChoice& choice) { return choice.length > 0; };
       const bool any = std::any_of(choices_.begin(), choices_.end(), wanted);
-      n_quiet_ = any ? 0 : std::min(n_quiet_ + 1, kQuietSteps);
+      const bool more_to_come = any && (launched || !policy_->exploring());
+      n_quiet_ = more_to_come ? 0 : std::min(n_quiet_ + 1, kQuietSteps);
       if (any && !launched) ask(rows);
     } catch (const std::bad_alloc&) {
       // An answer needs no draft.
@@ -102,8 +103,13 @@ void Speculation::keep(const DecodingRow& row, size_t i) {
   drafts_.push_back(std::span(buffer_).subspan(first));
 }
 
-void Speculation::note_step(double seconds) {
+// Where steps run ahead they hide the host's time, but those with drafts don't: in front of these
+// the device waits, and that is part of what they cost. Plain steps between drafts wait too, but
+// would not if there were no drafts.
+void Speculation::note_step(double seconds, double idle_seconds) {
   if (!policy_ || (drafts_.empty() && prompt_rows_ == 0)) return;
+  const bool hidden = !instance_->runs_ahead() || (!has_drafts() && !quiet());
+  if (!hidden) seconds += std::max(0.0, idle_seconds - draft_seconds_);
   policy_->note_step(int(buffer_.size()), prompt_rows_, seconds, draft_seconds_);
 }
 

@@ -37,12 +37,14 @@ class Speculation {
   std::span<const TokenId> tokens(size_t i) const { return drafts_[i]; }
   std::span<const TokenId> draft(size_t i) const { return drafts_[i].subspan(1); }
 
-  // Whether the next step is likely to have no drafts either: none was wanted for some steps. (One
-  // that is wanted by a step that has been launched without comes one step late.)
-  bool quiet() const { return !options_.drafter || n_quiet_ >= kQuietSteps; }
+  // Whether the step has no drafts, and the next one is likely to have none either: none was wanted
+  // for some steps but to find out whether they pay. (One that is wanted by a step that has been
+  // launched without comes one step late.)
+  bool quiet() const { return !options_.drafter || (n_quiet_ >= kQuietSteps && !has_drafts()); }
 
-  // How the step went: its time without the drafter's; of each draft, how much was right.
-  void note_step(double seconds);
+  // How the step went: its time without the drafter's, and how long the device waited for the host
+  // in front of it, the drafter included; of each draft, how much was right.
+  void note_step(double seconds, double idle_seconds);
   void note_draft(size_t i, int accepted, bool refuted);
   void forget(uint64_t sequence);
 
@@ -51,6 +53,7 @@ class Speculation {
  private:
   static constexpr int kQuietSteps = 4;
 
+  bool has_drafts() const { return buffer_.size() > drafts_.size(); }
   void choose(std::span<const DecodingRow> rows, int prompt_rows, int max_rows);
   void ask(std::span<const DecodingRow> rows);
   void keep(const DecodingRow& row, size_t i);

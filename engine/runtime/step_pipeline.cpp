@@ -88,6 +88,9 @@ Status StepPipeline::collect(std::vector<PlannedRow>& plan, std::vector<LogitRow
   LM_TRY(instance_->collect(followed ? 1 : 0, all_));
   const Clock::time_point now = Clock::now();
   seconds_ = std::chrono::duration<double>(now - std::max(launched_, collected_)).count();
+  const bool rested = collected_ == Clock::time_point();
+  idle_seconds_ =
+      guessed_ || rested ? 0 : std::chrono::duration<double>(launched_ - collected_).count();
   collected_ = now;
   if (!guessed_ && !followed) {  // there may be more rows of logits than of the plan
     logits = all_;

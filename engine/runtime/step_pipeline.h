@@ -39,6 +39,10 @@ class StepPipeline {
   // end of the one before it if that was later than its launch.
   bool was_ahead() const { return guessed_; }
   double seconds() const { return seconds_; }
+  // How long the device waited for the host in front of it, since the step before.
+  double idle_seconds() const { return idle_seconds_; }
+  // There is nothing to compute for now.
+  void rest() { collected_ = {}; }
 
  private:
   using Clock = std::chrono::steady_clock;
@@ -55,7 +59,7 @@ class StepPipeline {
   bool guessed_ = false;         // the step of the plan was launched ahead
   std::vector<AheadRow> ahead_;  // the step behind that of the plan; empty: there is none
   Clock::time_point launched_, launched_ahead_, collected_;
-  double seconds_ = 0;
+  double seconds_ = 0, idle_seconds_ = 0;
   std::vector<StepRow> rows_;
   std::vector<DrawRule> rules_;
   std::vector<LogitRow> all_;  // of a step
