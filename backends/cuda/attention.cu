@@ -28,6 +28,10 @@ size_t attention_scratch_bytes(const StepLimits& limits) {
   return decode_scratch_bytes(limits);
 }
 
+size_t attention_ticket_bytes(const StepLimits& limits) {
+  return size_t(limits.max_seqs) * size_t(limits.n_heads) * sizeof(unsigned);
+}
+
 void attention(const Context& context, const Attention& op, const StepView& step) {
   const int64_t n = op.q.shape[1], n_heads = op.q.shape[2], n_kv_heads = op.k_cache.shape[1];
   LM_CHECK(op.q.dtype == DType::f32 && op.out.dtype == DType::f32 && op.out.shape == op.q.shape);

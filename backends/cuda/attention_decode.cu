@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "backends/cuda/attention_fragments.cuh"
+#include "backends/cuda/attention_merge.cuh"
 #include "backends/cuda/attention_plan.cuh"
 #include "backends/cuda/attention_softmax.cuh"
 #include "backends/cuda/launch.h"
@@ -20,6 +21,8 @@ constexpr int kThreads = kWarps * kWarp;
 // registers.
 constexpr int kBlocksAtOnce = 2;
 constexpr int kKeysOfWarp = kSegment / kWarps;  // of each segment
+// See merge_query: as many loads as hide how long each takes.
+constexpr int kMergeAhead = 16, kMergeDims = 4;
 
 // What a block keeps in shared memory.
 template <int kDim>
@@ -28,12 +31,15 @@ struct SharedParts {
   // Of one part. Queries are not a multiple of all banks apart, which a warp's would otherwise
   // share.
   float sums[kWarps][kTileQueries][kDim + 4];
-  float totals[kTileQueries][kDim];      // of all parts so far
+  union {
+    float totals[kTileQueries][kDim];  // of all parts so far
+    MergeSteps merge_steps[kWarps];    // of split items, which have no totals
+  };
   float2 states[kWarps][kTileQueries];   // m and l of sums
   float2 total_states[2][kTileQueries];  // of totals; before and after a part
   KeyRange seen[kTileQueries];           // by each query
   Item item;
-  bool has_item;
+  bool has_item, is_last;
 };
 
 // The queries as operands of the products, and what they see; zeros where the item has none.
@@ -144,8 +150,8 @@ __device__ void share(const Item& item, const WarpState<kDim>& state, SharedPart
   }
 }
 
-// The warps' sums of a part become one, in order; it is kept for the other kernel, or merged with
-// the parts before it and, behind the last one, written out.
+// The warps' sums of a part become one, in order; it is kept for the tile's last block, or merged
+// with the parts before it and, behind the last one, written out.
 template <int kDim>
 __device__ void finish_part(const AttentionParams& p, const PartMemory& memory, const Item& item,
                             int part, SharedParts<kDim>& s) {
@@ -190,7 +196,7 @@ __global__ __launch_bounds__(kThreads,
   allow_next_kernel();
   for (int index = int(blockIdx.x);; index += int(gridDim.x)) {
     __syncthreads();  // the item before is finished
-    if (threadIdx.x < kWarp) take_item(p, memory, index, s->item, s->has_item);
+    take_item(p, memory, index, s->item, s->has_item);
     __syncthreads();
     if (!s->has_item) return;
     const Item& item = s->item;
@@ -203,101 +209,8 @@ __global__ __launch_bounds__(kThreads,
       __syncthreads();
       finish_part<kDim>(p, memory, item, part, *s);
     }
-  }
-}
-
-constexpr int kMergeThreads = 128;
-constexpr int kMergeAhead = 32;  // parts whose sums are on their way at once
-
-// What merging a part does, found for kMergeThreads parts at once: the largest score up to each is
-// a running maximum, so that of the merges only two products are left to be made one by one.
-struct MergeStep {
-  float weight, part_weight;  // of what came before, of the part (see Merge)
-  float l;                    // the part's
-};
-struct MergeSteps {
-  MergeStep steps[kMergeThreads];
-  float largest[kMergeThreads / kWarp];  // score of each warp's parts
-};
-
-// The steps of n parts, n <= kMergeThreads, behind others whose largest score is m; returns the
-// largest with theirs. The whole block, when nobody reads `s`; a barrier before it is read.
-__device__ float plan_merges(const float2* states, int n, float m, MergeSteps& s) {
-  const int i = int(threadIdx.x), lane = i % kWarp, warp = i / kWarp;
-  const float2 part = i < n ? states[i] : make_float2(-INFINITY, 0);
-  const bool has_keys = part.y != 0;
-  float with = has_keys ? part.x : -INFINITY;  // the largest up to this part
-  for (int lanes = 1; lanes < kWarp; lanes *= 2) {
-    const float other = __shfl_up_sync(kAllLanes, with, unsigned(lanes));
-    if (lane >= lanes) with = fmaxf(other, with);
-  }
-  float before = __shfl_up_sync(kAllLanes, with, 1u);
-  if (lane == 0) before = -INFINITY;
-  if (lane == kWarp - 1) s.largest[warp] = with;
-  __syncthreads();
-  for (int w = 0; w < warp; ++w) m = fmaxf(m, s.largest[w]);
-  const Merge merge =
-      merge_of(make_float2(fmaxf(m, before), 0), has_keys ? part : make_float2(0, 0));
-  s.steps[i] = {merge.weight, merge.part_weight, part.y};
-  for (int w = warp; w < kMergeThreads / kWarp; ++w) m = fmaxf(m, s.largest[w]);
-  return m;
-}
-
-// The merged sum of one dimension, whose parts lie head_dim apart, and its m and l. The whole
-// block.
-__device__ float merge_dimension(const float* sums, const float2* states, int n_parts, int head_dim,
-                                 float2& state, MergeSteps& s) {
-  float total = 0;
-  for (int first = 0; first < n_parts; first += kMergeThreads) {
-    const int n = min(kMergeThreads, n_parts - first);
-    __syncthreads();  // the steps before have been made
-    state.x = plan_merges(states + first, n, state.x, s);
-    __syncthreads();
-    for (int i = 0; i < n; i += kMergeAhead) {
-      float ahead[kMergeAhead];
-#pragma unroll
-      for (int j = 0; j < kMergeAhead; ++j) {
-        if (i + j < n) ahead[j] = sums[int64_t(first + i + j) * head_dim];
-      }
-#pragma unroll
-      for (int j = 0; j < kMergeAhead; ++j) {
-        if (i + j >= n) continue;
-        const MergeStep step = s.steps[i + j];
-        if (step.part_weight != 0) total = fmaf(total, step.weight, ahead[j] * step.part_weight);
-        state.y = fmaf(state.y, step.weight, step.l * step.part_weight);
-      }
-    }
-  }
-  return total;
-}
-
-// Merges the parts of one row and head at a time, in order; rows of no sequence become zeros.
-// Bytes: 4 a dimension and part.
-__global__ void __launch_bounds__(kMergeThreads)
-    merge_parts_kernel(AttentionParams p, PartMemory memory) {
-  LM_SHARED(MergeSteps, s);
-  wait_for_previous_kernel();
-  allow_next_kernel();
-  const int head_dim = p.k.head_dim;
-  for (int index = int(blockIdx.x); index < p.n_tokens * p.n_heads; index += int(gridDim.x)) {
-    const int row = index / p.n_heads, head = index % p.n_heads;
-    SequencePlan plan;
-    if (!find_row(p, memory.n_slots, row, plan)) {
-      float* out = p.out + (int64_t(row) * p.n_heads + head) * p.out_stride;
-      for (int d = int(threadIdx.x); d < head_dim; d += kMergeThreads) out[d] = 0;
-      continue;
-    }
-    if (!plan.split) continue;
-    const int64_t slot = slot_of(p, plan, row - plan.first_row, head, plan.first_part);
-    for (int first_dim = 0; first_dim < head_dim; first_dim += kMergeThreads) {
-      const int d = first_dim + int(threadIdx.x);
-      const float* sums = memory.sums + slot * head_dim + min(d, head_dim - 1);
-      float2 state = make_float2(-INFINITY, 0);
-      const float total =
-          merge_dimension(sums, memory.states + slot, plan.n_parts, head_dim, state, *s);
-      if (d < head_dim) {
-        out_of(p, plan, row - plan.first_row, head)[d] = total * final_factor(p, head, state);
-      }
+    if (item.plan.split && finishes_tile(p, memory, item, s->is_last)) {
+      merge_tile<kMergeAhead, kMergeDims>(p, memory, item, s->merge_steps);
     }
   }
 }
@@ -359,26 +272,21 @@ size_t decode_scratch_bytes(const StepLimits& limits) {
 
 PartMemory part_memory_of(const Context& context, const AttentionParams& params) {
   const size_t slot_bytes = size_t(params.k.head_dim) * sizeof(float) + sizeof(float2);
-  const size_t slots = context.scratch.bytes[size_t(Scratch::attention)] / slot_bytes;
+  const size_t tickets = size_t(params.n_seqs) * size_t(params.n_heads);
+  const bool has_tickets =
+      tickets * sizeof(unsigned) <= context.scratch.bytes[size_t(Scratch::attention_tickets)];
+  const size_t slots =
+      has_tickets ? context.scratch.bytes[size_t(Scratch::attention)] / slot_bytes : 0;
   std::byte* base = context.memory(Scratch::attention);
   return {.states = reinterpret_cast<float2*>(base),
           .sums = reinterpret_cast<float*>(base + slots * sizeof(float2)),
-          .n_slots = int(slots)};
-}
-
-void merge_parts(const Context& context, const AttentionParams& params, const PartMemory& memory) {
-  const int rows = params.n_tokens * params.n_heads;
-  launch(context, merge_parts_kernel,
-         {.blocks = dim3(unsigned(std::min(rows, 8 * context.facts.n_multiprocessors))),
-          .threads = dim3(kMergeThreads),
-          .shared_bytes = sizeof(MergeSteps)},
-         params, memory);
+          .n_slots = int(slots),
+          .tickets = reinterpret_cast<unsigned*>(context.memory(Scratch::attention_tickets))};
 }
 
 void attention_decode(const Context& context, const AttentionParams& params, DType type) {
   const PartMemory memory = part_memory_of(context, params);
   launcher_of(type, params.k.head_dim)(context, params, memory);
-  merge_parts(context, params, memory);
 }
 
 }  // namespace lm::cuda

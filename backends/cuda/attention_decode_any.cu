@@ -4,6 +4,7 @@
 // it reads of a key serves all of them.
 #include <algorithm>
 
+#include "backends/cuda/attention_merge.cuh"
 #include "backends/cuda/attention_plan.cuh"
 #include "backends/cuda/launch.h"
 #include "backends/cuda/ptx.cuh"
@@ -15,21 +16,25 @@ namespace {
 
 constexpr int kThreads = kSegment;  // a key each, when scores are computed
 constexpr int kMostDim = 256;
-constexpr int kBlocksAtOnce = 4;  // of a multiprocessor
+constexpr int kBlocksAtOnce = 4;                // of a multiprocessor
+constexpr int kMergeAhead = 4, kMergeDims = 2;  // see merge_query: more take more registers
 
 // What a block keeps in shared memory; behind it the queries, and what was summed of a part, f32
 // [kTileQueries][head_dim] each.
 struct alignas(16) SharedTile {
-  // Products, scores and weights, [query][key]; then sums of values, [group of
-  // keys][query][dimension].
-  float numbers[kTileQueries * kSegment];
+  union {
+    // Products, scores and weights, [query][key]; then sums of values, [group of
+    // keys][query][dimension].
+    float numbers[kTileQueries * kSegment];
+    MergeSteps merge_steps[kThreads / kWarp];  // behind the last segment
+  };
   int32_t heads[kSegment], tokens[kSegment];  // where the segment's keys lie: see KvCacheView
   float2 segment[kTileQueries];               // m and l of a segment,
   float2 part[2][kTileQueries];               // of a part so far, before and after a segment,
   float2 total[2][kTileQueries];              // and of all parts so far, before and after a part
   KeyRange seen[kTileQueries];                // by each query
   Item item;
-  bool has_item;
+  bool has_item, is_last;
 };
 
 constexpr size_t shared_bytes(int head_dim) {
@@ -196,7 +201,7 @@ __device__ void reduce_segment(const AttentionParams& p, const Item& item, int f
   __syncthreads();  // before the next segment's scores
 }
 
-// Keeps a part for the other kernel, or merges it with those before it, whose sums the output
+// Keeps a part for the tile's last block, or merges it with those before it, whose sums the output
 // holds until the last one.
 __device__ __forceinline__ void finish_part(const AttentionParams& p, const PartMemory& memory,
                                             const Item& item, int part, int now, SharedTile* s) {
@@ -245,14 +250,14 @@ __device__ void reduce_item(const AttentionParams& p, const PartMemory& memory, 
 // Bytes: what the sequences' keys and values take, once for every 16 queries of a KV head, and 8 a
 // dimension of each query and part. Flops: 4 a query, key and dimension, of at least 4 queries.
 template <class Kv>
-__global__ __launch_bounds__(kThreads) void decode_any_kernel(AttentionParams p,
-                                                              PartMemory memory) {
+__global__ __launch_bounds__(kThreads, kBlocksAtOnce) void decode_any_kernel(AttentionParams p,
+                                                                             PartMemory memory) {
   LM_SHARED(SharedTile, s);
   wait_for_previous_kernel();
   allow_next_kernel();
   for (int index = int(blockIdx.x);; index += int(gridDim.x)) {
     __syncthreads();  // the item before is finished
-    if (threadIdx.x < kWarp) take_item(p, memory, index, s->item, s->has_item);
+    take_item(p, memory, index, s->item, s->has_item);
     __syncthreads();
     if (!s->has_item) return;
     const Item& item = s->item;
@@ -262,6 +267,9 @@ __global__ __launch_bounds__(kThreads) void decode_any_kernel(AttentionParams p,
       reduce_item<Kv, 4>(p, memory, item, s);
     } else {
       reduce_item<Kv, kTileQueries>(p, memory, item, s);
+    }
+    if (item.plan.split && finishes_tile(p, memory, item, s->is_last)) {
+      merge_tile<kMergeAhead, kMergeDims>(p, memory, item, s->merge_steps);
     }
   }
 }
@@ -301,7 +309,6 @@ void attention_decode_any(const Context& context, const AttentionParams& params,
       launch_any<Q8Kv>(context, params, memory);
       break;
   }
-  merge_parts(context, params, memory);
 }
 
 }  // namespace lm::cuda

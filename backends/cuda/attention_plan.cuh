@@ -5,8 +5,9 @@
 // rows ("queries": row by row, head by head) are tiles of 16, and its keys are parts at fixed
 // absolute positions. Parts are reduced each from (-inf, 0, 0) and merged in order, so that a row's
 // bits depend on its own position alone. While there is scratch memory, each part of each tile is
-// an item of work and a second kernel merges them; a sequence for which there is none has one item
-// for each tile and KV head, which does the same alone.
+// an item of work, and the block that finishes a tile's last one merges them (attention_merge.cuh);
+// a sequence for which there is none has one item for each tile and KV head, which does the same
+// alone.
 #pragma once
 #include <algorithm>
 
@@ -45,12 +46,12 @@ struct PartMemory {
   float2* states;  // m and l
   float* sums;     // [slots, head_dim]
   int n_slots;
+  unsigned* tickets;  // [n_seqs, group, KV heads]: parts of a tile that are finished; between
+                      // kernels zero, as when the memory was allocated
 };
 
-// attention_decode.cu: the step's scratch memory as such, and the kernel that merges the parts of
-// each row and head; rows of no sequence become zeros.
+// attention_decode.cu: the step's scratch memory as such.
 PartMemory part_memory_of(const Context& context, const AttentionParams& params);
-void merge_parts(const Context& context, const AttentionParams& params, const PartMemory& memory);
 
 struct SequencePlan {
   int sequence, first_row, n_rows, kv_len;
@@ -119,23 +120,6 @@ __device__ inline bool find_item(const AttentionParams& p, int n_slots, int inde
   return false;
 }
 
-// The sequence of a row; by a whole warp. False: the row is padding.
-__device__ inline bool find_row(const AttentionParams& p, int n_slots, int row,
-                                SequencePlan& plan) {
-  const int lane = int(threadIdx.x) % kWarp;
-  int slots = 0, items = 0;
-  for (int first = 0; first < p.n_seqs; first += kWarp) {
-    int first_item = 0;
-    const SequencePlan mine = plan_of_lane(p, first + lane, n_slots, slots, items, first_item);
-    const unsigned found =
-        __ballot_sync(kAllLanes, mine.first_row <= row && row < mine.first_row + mine.n_rows);
-    if (found == 0) continue;
-    plan = plan_from_lane(mine, __ffs(int(found)) - 1);
-    return true;
-  }
-  return false;
-}
-
 // One item of work: some queries of one KV head and the parts of the keys to be reduced for them.
 struct Item {
   SequencePlan plan;
@@ -161,15 +145,38 @@ __device__ inline Item item_of(const AttentionParams& p, const SequencePlan& pla
   return item;
 }
 
-// The index-th item, if there is one; by a warp.
+// Rows of no sequence, which are the last ones, become zeros: all blocks, without their first warp,
+// which has an item to find.
+__device__ inline void clear_padding(const AttentionParams& p) {
+  const int thread = int(threadIdx.x) - kWarp, n_threads = int(blockDim.x) - kWarp;
+  const int64_t first = int64_t(p.q_start[p.n_seqs]) * p.n_heads;
+  const int64_t n = (int64_t(p.n_tokens) * p.n_heads - first) * p.k.head_dim;
+  for (int64_t i = int64_t(blockIdx.x) * n_threads + thread; i < n;
+       i += int64_t(gridDim.x) * n_threads) {
+    p.out[(first + i / p.k.head_dim) * p.out_stride + i % p.k.head_dim] = 0;
+  }
+}
+
+// The index-th item, if there is one; the whole block, of which the first warp finds it.
 __device__ inline void take_item(const AttentionParams& p, const PartMemory& memory, int index,
                                  Item& item, bool& has_item) {
+  if (threadIdx.x >= kWarp) {
+    if (index == int(blockIdx.x)) clear_padding(p);
+    return;
+  }
   SequencePlan plan;
   int within = 0;
   const bool found = find_item(p, memory.n_slots, index, plan, within);
   if (threadIdx.x != 0) return;
   has_item = found;
   if (found) item = item_of(p, plan, within);
+}
+
+// Of the item's tile: at most kMostDecodeRows * group queries are `group` tiles of a KV head.
+__device__ inline int ticket_of(const AttentionParams& p, const Item& item) {
+  static_assert(kMostDecodeRows <= kTileQueries);
+  const int tile = item.first_query / kTileQueries;
+  return (item.plan.sequence * p.group + tile) * p.k.n_heads + item.kv_head;
 }
 
 // Where the part-th part of a query's state lies.

@@ -17,7 +17,7 @@ struct DeviceFacts {
   int index = 0;
   int compute_capability = 0;  // 90: 9.0
   int n_multiprocessors = 0;
-  int max_shared_bytes = 0;       // of a block
+  int max_shared_bytes = 0;  // of a block
   int multiprocessor_shared_bytes = 0;
   bool overlaps_kernels = false;  // programmatic dependent launch
   bool tf32 = false;              // products of them on tensor cores: Ampere and later
@@ -26,7 +26,7 @@ struct DeviceFacts {
 
 // Scratch memory, one region per kind of operation: what one op leaves there may be read by the
 // next call of the same kind only if its file says so.
-enum class Scratch : uint8_t { linear, gemm, attention, moe, sampling, count_ };
+enum class Scratch : uint8_t { linear, gemm, attention, attention_tickets, moe, sampling, count_ };
 
 struct ScratchMemory {
   std::array<std::byte*, size_t(Scratch::count_)> base{};

@@ -38,8 +38,9 @@ constexpr size_t kDownloadBytes = size_t{256} << 10;  // 16 rows of 4096 numbers
 // Of each kind of operation, in the order of Scratch.
 using ScratchSizes = std::array<size_t, size_t(Scratch::count_)>;
 ScratchSizes scratch_sizes(const StepLimits& limits) {
-  return {linear_scratch_bytes(limits), gemm_scratch_bytes(limits), attention_scratch_bytes(limits),
-          moe_scratch_bytes(limits), sampling_scratch_bytes(limits)};
+  return {linear_scratch_bytes(limits),    gemm_scratch_bytes(limits),
+          attention_scratch_bytes(limits), attention_ticket_bytes(limits),
+          moe_scratch_bytes(limits),       sampling_scratch_bytes(limits)};
 }
 
 size_t round_up(size_t bytes) {

@@ -45,6 +45,7 @@ void rope_kv_write(const Context& context, const HeadNorms& norms, const Rope& r
                    const KvWrite& write, const StepView& step);
 Status prepare_attention(const DeviceFacts& facts);
 size_t attention_scratch_bytes(const StepLimits& limits);
+size_t attention_ticket_bytes(const StepLimits& limits);  // zero between operations
 void attention(const Context& context, const Attention& op, const StepView& step);
 
 // moe_route.cu, moe.cu

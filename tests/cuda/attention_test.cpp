@@ -50,6 +50,7 @@ StepLimits wide_limits() {
   limits.n_heads = 16;
   limits.head_dim = 256;
   limits.max_tokens = 2000;
+  limits.max_seqs = 70;
   return limits;
 }
 
