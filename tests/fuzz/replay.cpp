@@ -10,6 +10,7 @@
 #include "tests/support/support.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size);
+extern const char* const fuzz_corpus;  // the folder
 
 namespace lm {
 namespace {
@@ -22,7 +23,7 @@ void run(std::string_view input) {
 
 TEST_CASE("every input of the corpus is survived, whole and cut") {
   std::vector<std::filesystem::path> paths;
-  for (const auto& entry : std::filesystem::directory_iterator(FUZZ_CORPUS)) {
+  for (const auto& entry : std::filesystem::directory_iterator(fuzz_corpus)) {
     paths.push_back(entry.path());
   }
   std::sort(paths.begin(), paths.end());
@@ -38,7 +39,7 @@ TEST_CASE("every input of the corpus is survived, whole and cut") {
 
 TEST_CASE("changed inputs of the corpus are survived") {
   test::Random random(1);
-  for (const auto& entry : std::filesystem::directory_iterator(FUZZ_CORPUS)) {
+  for (const auto& entry : std::filesystem::directory_iterator(fuzz_corpus)) {
     INFO(entry.path().string());
     const std::string input = test::require_ok(read_file(entry.path(), uint64_t{1} << 20));
     if (input.empty()) continue;
