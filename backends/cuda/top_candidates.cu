@@ -139,20 +139,15 @@ __global__ void __launch_bounds__(kThreads) top_of_row(Params p) {
   }
   __syncthreads();
   for (int i = int(threadIdx.x); i < p.k; i += kThreads) {
-    int rank = 0, n_found = 0;
-    for (int j = 0; j < p.k; ++j) {
-      rank += best[j] > best[i] ? 1 : 0;
-      n_found += best[j] != 0 ? 1 : 0;
+    int rank = 0;
+    for (int j = 0; j < p.k; ++j) {  // only those are equal that were not found
+      rank += best[j] > best[i] || (best[j] == best[i] && j < i) ? 1 : 0;
     }
     const bool found = best[i] != 0;
-    if (!found) rank = n_found;  // the places behind all others are filled with the same
     const uint64_t mask = (uint64_t{1} << p.id_bits) - 1;
-    const int32_t id = found ? int32_t(mask - (best[i] & mask)) : -1;
-    const float value = found ? number_of(uint32_t(best[i] >> p.id_bits)) : -INFINITY;
-    for (int place = rank; place < (found ? rank + 1 : p.k); ++place) {
-      p.ids[row * p.id_stride + place] = id;
-      p.values[row * p.value_stride + place] = value;
-    }
+    p.ids[row * p.id_stride + rank] = found ? int32_t(mask - (best[i] & mask)) : -1;
+    p.values[row * p.value_stride + rank] =
+        found ? number_of(uint32_t(best[i] >> p.id_bits)) : -INFINITY;
   }
   if (threadIdx.x == 0) {
     float max = -INFINITY, sum = 0;
