@@ -12,6 +12,7 @@ namespace {
 struct Settings {
   Schedule schedule = Schedule::forward;
   uint64_t seed = 1;
+  bool race_detection = false;
   ErrorHandler on_error;
 };
 Settings& settings() {
@@ -31,6 +32,13 @@ Schedule schedule() {
 }
 uint64_t schedule_seed() {
   return settings().seed;
+}
+
+void set_race_detection(bool on) {
+  settings().race_detection = on;
+}
+bool race_detection() {
+  return settings().race_detection;
 }
 
 ErrorHandler set_error_handler(ErrorHandler handler) {

@@ -30,6 +30,7 @@ class Memory {
   bool remove(void* memory, Room room);  // false: it is none of these
   // What [p, p + bytes) lies in; nullptr: pageable memory of the host, or not wholly inside.
   const Allocation* holder(const void* p, size_t bytes) const;
+  const void* begin_of(const void* p) const;        // of the allocation; nullptr: it lies in none
   bool touches(const void* p, size_t bytes) const;  // part of it lies in an allocation
   // With AddressSanitizer, device memory is out of the host's reach except while work is done.
   void set_reach(int device);

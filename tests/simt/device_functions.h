@@ -20,6 +20,9 @@
 #define __launch_bounds__(...)
 #define __align__(n) __attribute__((aligned(n)))
 
+// A function whose loads and stores are not a thread's (see races/races.h).
+#define SIMT_UNWATCHED __attribute__((noinline, no_sanitize("thread")))
+
 inline constexpr int warpSize = 32;
 
 // Where a barrier or meeting stands in the source, as the caller's default arguments.
@@ -30,15 +33,18 @@ inline void __syncthreads(SIMT_SITE_PARAMETERS) {
 }
 
 inline void __syncwarp(unsigned mask = 0xffffffffu, SIMT_SITE_PARAMETERS) {
-  simt::meet_lanes(
-      {mask, "__syncwarp", {file, line}, nullptr, [](const simt::Meeting*, uint32_t) {}});
+  simt::meet_lanes({mask, "__syncwarp", {file, line}, nullptr, &simt::order_lanes});
 }
 
 // Blocks run one after the other and threads switch only where they wait: there is nothing to
-// order.
-inline void __threadfence() {}
+// order, but for who looks for races. Those within a block are not told of this fence.
+inline void __threadfence() {
+  simt::note_fence();
+}
 inline void __threadfence_block() {}
-inline void __threadfence_system() {}
+inline void __threadfence_system() {
+  simt::note_fence();
+}
 
 [[noreturn]] inline void __trap() {
   simt::fail("__trap()");
@@ -142,7 +148,8 @@ inline int __all_sync(unsigned mask, int predicate, SIMT_SITE_PARAMETERS) {
 // Atomics: one thread runs at a time. Each returns what was there before.
 namespace simt {
 template <class T, class F>
-T exchange(T* at, F next) {
+SIMT_UNWATCHED T exchange(T* at, F next) {
+  note_atomic(at, sizeof(T), __builtin_return_address(0));
   const T before = *at;
   *at = next(before);
   return before;

@@ -26,6 +26,9 @@ class Fiber {
   // Forgets where the fiber stood: it begins with main again.
   void reset();
 
+  const unsigned char* stack() const { return static_cast<const unsigned char*>(stack_); }
+  size_t stack_bytes() const { return stack_bytes_; }
+
  private:
   static void arrive(Fiber* me);
   static void first_entry();

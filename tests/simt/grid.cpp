@@ -12,6 +12,7 @@
 
 #include "tests/simt/address_sanitizer.h"
 #include "tests/simt/kernel_name.h"
+#include "tests/simt/races/races.h"
 
 constinit uint3 threadIdx = {}, blockIdx = {};
 constinit dim3 blockDim, gridDim;
@@ -41,12 +42,12 @@ bool same(Site a, Site b) {
   return a.line == b.line && (a.file == b.file || std::strcmp(a.file, b.file) == 0);
 }
 
+}  // namespace
+
 const char* file_name(Site site) {
   const char* const slash = std::strrchr(site.file, '/');
   return slash != nullptr ? slash + 1 : site.file;
 }
-
-}  // namespace
 
 // The fibers, of which only the one that runs is ever inside these functions.
 struct Engine {
@@ -68,6 +69,8 @@ struct Engine {
   void go(Fiber& to) {
     Fiber& from = now != nullptr ? *now : home;
     now = &to == &home ? nullptr : &to;
+    running.stack = to.stack();
+    running.stack_bytes = to.stack_bytes();
     if (&from != &to) Fiber::switch_to(from, to);
   }
   // Continues `thread`; with null, what started the grid.
@@ -97,7 +100,9 @@ void Engine::fiber_main() {
     Grid& grid = *running.grid;
     Fiber* const me = engine.now;
     if (running.thread != nullptr) {  // null: the grid begins or goes on
+      watching = running.races;
       grid.kernel_.body();
+      watching = nullptr;
       grid.end_thread(*running.thread);
     }
     Thread* const next = grid.pick();
@@ -132,6 +137,11 @@ void fail(const char* format, ...) {
   va_start(values, format);
   std::vsnprintf(message, sizeof message, format, values);
   va_end(values);
+  fail_with(message);
+}
+
+void fail_with(const char* message) {
+  watching = nullptr;
   running.grid->report(message);
   Engine& engine = Engine::get();
   engine.failed = engine.now;
@@ -152,6 +162,7 @@ Grid::Grid(Kernel kernel)
     Thread& t = threads_[i];
     const unsigned at = unsigned(i);
     t.index = {at % n.x, at / n.x % n.y, at / (n.x * n.y)};
+    t.number = int(i);
     t.lane = int(i % 32);
     t.warp = &warps_[i / 32];
     t.warp->lanes |= 1u << t.lane;
@@ -165,6 +176,7 @@ Grid::Grid(Kernel kernel)
     }
   }
   shared_.reset(static_cast<unsigned char*>(std::malloc(kernel_.shared_bytes + kCanaryBytes)));
+  if (race_detection()) races_ = std::make_unique<Races>(kernel_);
 }
 
 Grid::~Grid() {
@@ -177,6 +189,7 @@ void Grid::begin_block() {
   block_index_ = {at % n.x, at / n.x % n.y, at / (n.x * n.y)};
   blockIdx = block_index_;
   std::memset(shared_.get(), kPoison, kernel_.shared_bytes + kCanaryBytes);
+  if (races_ != nullptr) races_->begin_block(at);
   for (Warp& warp : warps_) {
     warp.runnable = warp.lanes;
     warp.meeting = warp.exited = 0;
@@ -305,6 +318,7 @@ void Grid::wait_for_block(Thread& thread, Site site) {
   }
   if (++n_at_barrier_ == int(threads_.size())) {
     n_at_barrier_ = 0;
+    if (races_ != nullptr) races_->block_barrier(site);
     for (Thread& each : threads_) each.at_barrier = false;
     for (Warp& warp : warps_) warp.runnable = warp.lanes;
   }
@@ -343,6 +357,7 @@ void Grid::enter() {
   gridDim = kernel_.blocks;
   running.shared = shared_.get();
   running.shared_bytes = kernel_.shared_bytes;
+  running.races = races_.get();
   if (next_block_ == 0) begin_block();
   running.thread = nullptr;
   Engine::get().go(*Engine::get().take());
@@ -351,6 +366,7 @@ void Grid::enter() {
     done_ = true;
   }
   running = {};
+  watching = nullptr;
 }
 
 void Grid::run_prologue() {
@@ -370,18 +386,21 @@ bool Grid::finish() {
 }
 
 void wait_for_block(Site site) {
+  const Unwatched own;
   Grid& grid = *running.grid;
   grid.wait_for_block(*running.thread, site);
   Engine::get().run(grid.pick());
 }
 
 void meet_lanes(const Meeting& meeting) {
+  const Unwatched own;
   Grid& grid = *running.grid;
   grid.meet(*running.thread, meeting);
   Engine::get().run(grid.pick());
 }
 
 void wait_for_previous_kernel() {
+  const Unwatched own;
   Grid& grid = *running.grid;
   running.thread->waited_for_previous = true;
   if (!grid.in_prologue_) return;
@@ -390,6 +409,7 @@ void wait_for_previous_kernel() {
 }
 
 void sleep(const void* cause, Site site) {
+  const Unwatched own;
   Thread& thread = *running.thread;
   thread.asleep_for = cause;
   thread.site = site;

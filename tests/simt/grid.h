@@ -18,6 +18,8 @@
 
 namespace simt {
 
+class Races;
+
 struct Kernel {
   const void* address = nullptr;
   dim3 blocks, threads;
@@ -30,6 +32,7 @@ struct Site {
   const char* file;
   int line;
 };
+const char* file_name(Site site);  // without its folder
 
 struct Meeting {
   uint32_t mask;  // the lanes that meet
@@ -63,6 +66,7 @@ struct BulkCopy {
 };
 
 struct PendingProduct {
+  const void* code;  // that issued it
   float* sums;
   int n_sums;
   uint64_t a, b;  // operands
@@ -71,6 +75,7 @@ struct PendingProduct {
 
 struct Thread {
   uint3 index = {};
+  int number = 0;  // in the block
   int lane = 0;
   Warp* warp = nullptr;
   Fiber* fiber = nullptr;  // from its start to its end
@@ -88,6 +93,7 @@ struct Thread {
 
 // What the thread that runs has done wrong. Its stack is given up: nothing on it may own memory.
 [[noreturn, gnu::format(printf, 1, 2)]] void fail(const char* format, ...);
+[[noreturn]] void fail_with(const char* message);
 
 class Grid {
  public:
@@ -105,7 +111,7 @@ class Grid {
 
  private:
   friend struct Engine;
-  friend void fail(const char* format, ...);
+  friend void fail_with(const char* message);
   friend void wait_for_block(Site site);
   friend void meet_lanes(const Meeting& meeting);
   friend void wait_for_previous_kernel();
@@ -134,6 +140,7 @@ class Grid {
   size_t current_warp_ = 0;
   int n_exited_ = 0, n_at_barrier_ = 0;
   Site barrier_site_ = {};
+  std::unique_ptr<Races> races_;  // null: nobody looks for them
   bool in_prologue_ = false, done_ = false, failed_ = false;
   struct Free {
     void operator()(unsigned char* p) const;
@@ -153,12 +160,22 @@ struct Running {
   Thread* thread;
   unsigned char* shared;
   size_t shared_bytes;
+  Races* races;                // of the grid
+  const unsigned char* stack;  // of the thread
+  size_t stack_bytes;
 };
 extern constinit Running running;
+// Who sees the loads and stores of this thread of the host; null: it runs no kernel that is
+// watched.
+extern constinit thread_local Races* watching;
 
 // For the built-in functions; all of them are called on the fiber of a thread.
 void wait_for_block(Site site);
 void meet_lanes(const Meeting& meeting);
+// What __syncwarp does where lanes meet: other meetings put no memory in order.
+void order_lanes(const Meeting* lanes, uint32_t mask);
+void note_fence();
+void note_atomic(const void* at, size_t bytes, const void* code);
 void wait_for_previous_kernel();
 // Until another thread of the block wakes those that sleep for `cause`.
 void sleep(const void* cause, Site site);

@@ -24,18 +24,6 @@ std::string demangle(const char* symbol) {
   return name;
 }
 
-// Where the executable was loaded, less where it was linked to be.
-uintptr_t load_offset() {
-  uintptr_t offset = 0;
-  dl_iterate_phdr(
-      [](dl_phdr_info* info, size_t, void* out) {
-        *static_cast<uintptr_t*>(out) = info->dlpi_addr;  // the first is the executable
-        return 1;
-      },
-      &offset);
-  return offset;
-}
-
 // `n` things of type T at a place of the file, or none if the file ends before.
 template <class T>
 std::span<const T> things(std::span<const char> file, uint64_t at, uint64_t n) {
@@ -64,6 +52,17 @@ const char* find_function(std::span<const char> elf, uint64_t value) {
 }
 
 }  // namespace
+
+uintptr_t load_offset() {
+  uintptr_t offset = 0;
+  dl_iterate_phdr(
+      [](dl_phdr_info* info, size_t, void* out) {
+        *static_cast<uintptr_t*>(out) = info->dlpi_addr;  // the first is the executable
+        return 1;
+      },
+      &offset);
+  return offset;
+}
 
 std::string kernel_name(const void* address) {
   const int file = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);

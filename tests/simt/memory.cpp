@@ -81,6 +81,11 @@ const Allocation* Memory::holder(const void* p, size_t bytes) const {
   return bytes_at(p) + bytes <= begin + allocation.bytes ? &allocation : nullptr;
 }
 
+const void* Memory::begin_of(const void* p) const {
+  return holder(p, 1) != nullptr ? std::prev(allocations_.upper_bound(bytes_at(p)))->first
+                                 : nullptr;
+}
+
 bool Memory::touches(const void* p, size_t bytes) const {
   auto next = allocations_.lower_bound(bytes_at(p) + bytes);
   if (next == allocations_.begin()) return false;

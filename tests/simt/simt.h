@@ -19,6 +19,10 @@ void set_schedule(Schedule schedule, uint64_t seed = 1);
 enum class StreamMode : uint8_t { eager, late };
 void set_stream_mode(StreamMode mode);
 
+// Whether data races of the kernels launched from now on are looked for (see races/races.h).
+void set_race_detection(bool on);
+bool race_detection();
+
 // Called with what a kernel did wrong ("kernel k, block (0,0,0), thread (1,0,0): ..."); the rest of
 // the grid is not run, and its launch or the wait for it returns cudaErrorLaunchFailure. Without
 // one the message is printed and the program aborts. Returns the handler before.

@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "quant/half.h"
+#include "tests/simt/races/races.h"
 
 namespace simt {
 namespace {
@@ -140,7 +141,11 @@ void mma_tf32(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2], con
 
 void load_matrix(std::span<uint32_t> r, const void* row, bool transposed, const char* file,
                  int line) {
+  const Unwatched own;
   MatrixLoad operand = {r, row, transposed};
+  if (running.races != nullptr && size_t(running.thread->lane) < 8 * r.size()) {
+    running.races->access(row, 16, Access::read, __builtin_return_address(0));
+  }
   meet_lanes({kWholeWarp, "ldmatrix", {file, line}, &operand, &resolve_load});
 }
 
@@ -149,6 +154,11 @@ void copy_async_16(void* shared, const void* global, bool valid) {
   if (!is_shared(shared, 16)) fail("cp.async: target is not in shared memory");
   if (valid && reinterpret_cast<uintptr_t>(global) % 16 != 0) {
     fail("cp.async: source is not aligned to 16");
+  }
+  const Unwatched own;
+  if (running.races != nullptr) {
+    if (valid) running.races->access(global, 16, Access::read, __builtin_return_address(0));
+    running.races->begin_write(shared, 16, __builtin_return_address(0));
   }
   std::memset(shared, 0xff, 16);
   Thread& thread = *running.thread;
@@ -160,6 +170,8 @@ void commit_copies() {
 }
 
 void wait_copies(int n_latest_groups_may_be_pending) {
+  const Unwatched own;
+  Races* const races = running.races;
   Thread& thread = *running.thread;
   const int done = thread.n_commits - n_latest_groups_may_be_pending;
   size_t n = 0;
@@ -170,6 +182,7 @@ void wait_copies(int n_latest_groups_may_be_pending) {
     } else {
       std::memset(copy.to, 0, 16);
     }
+    if (races != nullptr) races->end_write(copy.to, 16, races->order().now(thread.number));
   }
   thread.copies.erase(thread.copies.begin(), thread.copies.begin() + std::ptrdiff_t(n));
 }

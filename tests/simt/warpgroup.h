@@ -19,6 +19,7 @@ void copy_bulk(void* shared, const void* global, uint32_t bytes, uint64_t* barri
 // d[64 x n] += a[64 x 16] b[n x 16]^T; n_sums = n / 2 sums of this lane. Operands as wgmma's
 // descriptors: K-major, 128-byte swizzle.
 void multiply_async(float* sums, int n_sums, uint64_t a, uint64_t b);
+void begin_products(const char* file = __builtin_FILE(), int line = __builtin_LINE());
 void commit_products();
 void wait_products(int n_latest_groups_may_be_pending, const char* file = __builtin_FILE(),
                    int line = __builtin_LINE());

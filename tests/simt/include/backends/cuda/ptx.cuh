@@ -30,7 +30,7 @@ inline uint4 load_once(const uint4* at) {
 }
 
 // Reads a byte, so that an address outside of memory is found.
-inline void prefetch(const void* at) {
+SIMT_UNWATCHED inline void prefetch(const void* at) {
   static_cast<void>(*static_cast<const volatile unsigned char*>(at));
 }
 

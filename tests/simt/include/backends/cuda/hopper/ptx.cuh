@@ -36,7 +36,7 @@ inline uint64_t operand(const void* tile) {
 }
 inline void fence_tiles() {}
 inline void begin_products() {
-  __syncwarp();
+  simt::begin_products();
 }
 inline void commit_products() {
   simt::commit_products();
