@@ -363,18 +363,18 @@ bool serves(const Kernel& kernel, const DeviceFacts& facts, DType type, int head
 }
 
 // A block alone has a warp for each scheduler of its multiprocessor, and nothing else to do while
-// that waits: of the kernels that the first one to serve has beside it (of the same type and size),
-// the first whose blocks are small enough for two, or the last.
+// that waits: of the kernels that serve, those of the first one's size, the first whose blocks are
+// small enough for two, or where none is, simply the first.
 const Kernel* find_kernel(const DeviceFacts& facts, DType type, int head_dim) {
-  const Kernel* found = nullptr;
+  const Kernel* first = nullptr;
   for (const Kernel& kernel : kKernels) {
     if (!serves(kernel, facts, type, head_dim)) continue;
-    if (found != nullptr && kernel.head_dim != found->head_dim) break;
-    found = &kernel;
+    if (first == nullptr) first = &kernel;
     const size_t two_blocks = 2 * (kernel.shared_bytes + kReservedSharedBytes);
-    if (two_blocks <= size_t(facts.multiprocessor_shared_bytes)) break;
+    const bool two_fit = two_blocks <= size_t(facts.multiprocessor_shared_bytes);
+    if (two_fit && kernel.head_dim == first->head_dim) return &kernel;
   }
-  return found;
+  return first;
 }
 
 }  // namespace
