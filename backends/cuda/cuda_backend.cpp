@@ -79,7 +79,10 @@ class CudaBackend final : public Backend {
   Status reserve(const StepLimits& limits) override;
   Status expect_uploads(size_t bytes) override {
     LM_TRY(use_device());
-    return bytes <= kUploadBytes ? ok() : inputs_.prepare(bytes);
+    if (bytes <= kUploadBytes) return ok();
+    const Status ready = inputs_.prepare(bytes);
+    // Not everybody may lock so much; upload() has another way.
+    return !ready.ok() && ready.error().code == ErrorCode::out_of_memory ? ok() : ready;
   }
   void upload(Tensor dst, std::span<const std::byte> bytes) override {
     LM_CHECK(dst.layout == 0 && dst.offset + bytes.size() <= dst.buffer->bytes());

@@ -42,7 +42,9 @@ Result<std::unique_ptr<Buffer>> allocate_buffer(Backend& backend, size_t bytes, 
 
 Result<PinnedMemory> PinnedMemory::allocate(size_t bytes) {
   void* base = nullptr;
-  LM_TRY(check(cudaMallocHost(&base, bytes), "allocating page-locked memory"));
+  const cudaError_t code = cudaMallocHost(&base, bytes);
+  if (code != cudaSuccess) cudaGetLastError();  // as above
+  LM_TRY(check(code, "allocating page-locked memory"));
   return PinnedMemory(static_cast<std::byte*>(base), bytes);
 }
 

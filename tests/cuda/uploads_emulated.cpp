@@ -39,5 +39,24 @@ TEST_CASE("CUDA uploads: a step's inputs go through page-locked memory, of a lon
   }
 }
 
+TEST_CASE("CUDA uploads: where no more memory can be page-locked, they go the slow way") {
+  const auto cuda = require_ok(both().open("cuda", {}));
+  constexpr size_t kBytes = size_t{1} << 20;
+  simt::fail_allocation(1);
+  require_ok(cuda->expect_uploads(kBytes));
+  const auto buffer = require_ok(cuda->alloc(kBytes));
+  Tensor tensor;
+  tensor.buffer = buffer.get();
+  tensor.shape = {1, 1, 1, kBytes / sizeof(float)};
+  std::vector<std::byte> bytes(kBytes), back(kBytes);
+  for (size_t i = 0; i < kBytes; ++i) bytes[i] = std::byte(i * 7 >> 3);
+  const size_t before = simt::pageable_copies();
+  cuda->upload(tensor, bytes);
+  CHECK(simt::pageable_copies() == before + 1);
+  cuda->download(back, tensor);
+  require_ok(cuda->synchronize());
+  CHECK(back == bytes);
+}
+
 }  // namespace
 }  // namespace lm::test
