@@ -272,11 +272,9 @@ size_t decode_scratch_bytes(const StepLimits& limits) {
 
 PartMemory part_memory_of(const Context& context, const AttentionParams& params) {
   const size_t slot_bytes = size_t(params.k.head_dim) * sizeof(float) + sizeof(float2);
-  const size_t tickets = size_t(params.n_seqs) * size_t(params.n_heads);
-  const bool has_tickets =
-      tickets * sizeof(unsigned) <= context.scratch.bytes[size_t(Scratch::attention_tickets)];
-  const size_t slots =
-      has_tickets ? context.scratch.bytes[size_t(Scratch::attention)] / slot_bytes : 0;
+  LM_CHECK(size_t(params.n_seqs) * size_t(params.n_heads) * sizeof(unsigned) <=
+           context.scratch.bytes[size_t(Scratch::attention_tickets)]);
+  const size_t slots = context.scratch.bytes[size_t(Scratch::attention)] / slot_bytes;
   std::byte* base = context.memory(Scratch::attention);
   return {.states = reinterpret_cast<float2*>(base),
           .sums = reinterpret_cast<float*>(base + slots * sizeof(float2)),

@@ -191,12 +191,13 @@ __device__ inline float* out_of(const AttentionParams& p, const SequencePlan& pl
   return p.out + (int64_t(plan.first_row + row) * p.n_heads + head) * p.out_stride;
 }
 
-// The most items that a step of this shape can have: of as many keys as the table has room for.
+// The most items that a step of this shape can have, of as many keys as the table has room for; one
+// at least, for rows of no sequence.
 inline int64_t most_items_of(const AttentionParams& p) {
   const int64_t rows = std::min(p.n_tokens, kMostDecodeRows);
   const int64_t tiles = (rows * p.group + kTileQueries - 1) / kTileQueries;
   const int64_t parts = (int64_t(p.max_blocks) * p.k.block_size + kSegment - 1) / kSegment;
-  return p.n_seqs * tiles * p.k.n_heads * parts;
+  return std::max<int64_t>(1, p.n_seqs * tiles * p.k.n_heads * parts);
 }
 
 }  // namespace lm::cuda
