@@ -168,7 +168,9 @@ int main() {
     for (const int n_seqs : {1, 4, 16}) attend(of_8b, DType::f16, n_seqs, 1, depth);
   }
   attend(of_8b, DType::f16, 1, 1, 131072);
-  for (const int rows : {4, 8, 16}) attend(of_8b, DType::f16, 1, rows, 8192);
+  for (const int depth : {8192, 32768}) {
+    for (const int rows : {4, 8, 16}) attend(of_8b, DType::f16, 1, rows, depth);
+  }
   for (const int depth : {4096, 32768}) {
     attend(of_8b, DType::q8_0, 1, 1, depth);
     for (const Heads heads : {Heads{32, 8, 64}, {32, 32, 96}, {16, 8, 256}, {64, 8, 128}}) {
