@@ -55,26 +55,30 @@ SIMT_HOOK(func_exit) {}
 SIMT_HOOK(vptr_update, void**, void*) {}
 SIMT_HOOK(vptr_read, void**) {}
 
-// clang copies structs by functions of the C library: the linker sends them here (--wrap).
+// clang up to 15 copies structs by functions of the C library: the linker sends them here (--wrap).
+// Later ones call functions of their own.
 void* __real_memcpy(void* to, const void* from, size_t bytes);
 void* __real_memmove(void* to, const void* from, size_t bytes);
 void* __real_memset(void* to, int value, size_t bytes);
-void* __wrap_memcpy(void* to, const void* from, size_t bytes);
-void* __wrap_memmove(void* to, const void* from, size_t bytes);
-void* __wrap_memset(void* to, int value, size_t bytes);
 
-void* __wrap_memcpy(void* to, const void* from, size_t bytes) {
-  note(from, bytes, Access::read, __builtin_return_address(0));
-  note(to, bytes, Access::write, __builtin_return_address(0));
-  return __real_memcpy(to, from, bytes);
-}
-void* __wrap_memmove(void* to, const void* from, size_t bytes) {
-  note(from, bytes, Access::read, __builtin_return_address(0));
-  note(to, bytes, Access::write, __builtin_return_address(0));
-  return __real_memmove(to, from, bytes);
-}
-void* __wrap_memset(void* to, int value, size_t bytes) {
-  note(to, bytes, Access::write, __builtin_return_address(0));
-  return __real_memset(to, value, bytes);
-}
+#define SIMT_COPY(name, real)                                     \
+  void* name(void* to, const void* from, size_t bytes);           \
+  void* name(void* to, const void* from, size_t bytes) {          \
+    note(from, bytes, Access::read, __builtin_return_address(0)); \
+    note(to, bytes, Access::write, __builtin_return_address(0));  \
+    return real(to, from, bytes);                                 \
+  }
+#define SIMT_SET(name, real)                                     \
+  void* name(void* to, int value, size_t bytes);                 \
+  void* name(void* to, int value, size_t bytes) {                \
+    note(to, bytes, Access::write, __builtin_return_address(0)); \
+    return real(to, value, bytes);                               \
+  }
+
+SIMT_COPY(__wrap_memcpy, __real_memcpy)
+SIMT_COPY(__wrap_memmove, __real_memmove)
+SIMT_SET(__wrap_memset, __real_memset)
+SIMT_COPY(__tsan_memcpy, __real_memcpy)
+SIMT_COPY(__tsan_memmove, __real_memmove)
+SIMT_SET(__tsan_memset, __real_memset)
 }
