@@ -84,14 +84,15 @@ int first_row_of(const Thread& thread) {
   return thread.number / 32 % 4 * 16;
 }
 
-// A product reads its operands at any time from its issue to the wait for it: both must be in order
-// with who writes them. Each lane looks at one part in 32.
-void note_operands(const Thread& thread, const PendingProduct& product) {
+// A product reads its operands at any time from its issue to the wait for it. Each lane speaks for
+// one part in 32.
+using ProductRead = void (Races::*)(const void* at, size_t bytes, int group, const void* code);
+void note_operands(const Thread& thread, const PendingProduct& product, ProductRead read) {
   if (running.races == nullptr) return;
   const auto note = [&](uint64_t operand, int first_row, int n_rows) {
     for (int i = thread.lane; i < 2 * n_rows; i += 32) {
       const unsigned char* const at = half_row(operand, first_row + i / 2, uint32_t(i % 2));
-      running.races->read_for_product(at, 16, product.group, product.code);
+      (running.races->*read)(at, 16, product.group, product.code);
     }
   };
   note(product.a, first_row_of(thread), 16);
@@ -195,7 +196,7 @@ void multiply_async(float* sums, int n_sums, uint64_t a, uint64_t b) {
   Thread& thread = *running.thread;
   const void* const code = __builtin_return_address(0);
   thread.products.push_back({code, sums, n_sums, a, b, thread.n_product_commits});
-  note_operands(thread, thread.products.back());
+  note_operands(thread, thread.products.back(), &Races::begin_product_read);
 }
 
 void commit_products() {
@@ -207,7 +208,8 @@ void wait_products(int n_latest_groups_may_be_pending, const char* file, int lin
   Thread& thread = *running.thread;
   thread.products_due = thread.n_product_commits - n_latest_groups_may_be_pending;
   for (const PendingProduct& product : thread.products) {
-    if (product.group < thread.products_due) note_operands(thread, product);
+    if (product.group >= thread.products_due) break;
+    note_operands(thread, product, &Races::end_product_read);
   }
   meet_lanes({0xffffffffu, "wgmma.wait_group", {file, line}, &thread, &resolve_products});
   if (running.races != nullptr) {

@@ -94,7 +94,8 @@ __global__ void copy_in_bulk(const int* in, int* out, int n_tiles, Mistake mista
 }
 
 // A product of tiles that the threads themselves have written, and write again.
-__global__ void multiply(float* out, bool orders_tiles, bool waits_before_writing) {
+enum class Wait { before_barrier, after_write, after_next_barrier, of_one_warp };
+__global__ void multiply(float* out, bool orders_tiles, Wait wait) {
   LM_SHARED(uint4, tile);  // 64 rows of 128 bytes, then 128
   float sums[64] = {};
   for (int i = int(threadIdx.x); i < 1536; i += 128) tile[i] = {};
@@ -103,10 +104,15 @@ __global__ void multiply(float* out, bool orders_tiles, bool waits_before_writin
   hopper::begin_products();
   hopper::multiply_async(sums, hopper::operand(tile), hopper::operand(tile + 512));
   hopper::commit_products();
-  if (waits_before_writing) hopper::wait_products<0>();
+  if (wait == Wait::before_barrier) hopper::wait_products<0>();
   __syncthreads();
-  tile[1535 - threadIdx.x] = {};
-  if (!waits_before_writing) hopper::wait_products<0>();
+  const bool waits_late = wait == Wait::of_one_warp && threadIdx.x >= 96;
+  if (wait == Wait::of_one_warp && !waits_late) hopper::wait_products<0>();
+  if (!waits_late) tile[(wait == Wait::of_one_warp ? 400 : 1408) + threadIdx.x] = {};
+  if (wait == Wait::after_next_barrier) __syncthreads();
+  if (waits_late || wait == Wait::after_write || wait == Wait::after_next_barrier) {
+    hopper::wait_products<0>();
+  }
   out[threadIdx.x] = sums[0];
 }
 
@@ -157,8 +163,15 @@ TEST_CASE("race: a bulk copy writes until its barrier's phase ends, for who wait
 TEST_CASE("race: a product of a warpgroup reads its tiles until it is waited for") {
   Buffer out;
   float* const to = reinterpret_cast<float*>(out.words);
-  check(kFine, 1, 128, 24576, multiply, to, true, true);
-  check({"race: ", "16 bytes of shared memory"}, 1, 128, 24576, multiply, to, false, true);
-  check({"reads 16 bytes of shared memory", "has written"}, 1, 128, 24576, multiply, to, true,
-        false);
+  const auto multiplies = [&](const std::vector<const char*>& words, bool orders_tiles, Wait wait) {
+    CAPTURE(int(wait));
+    check(words, 1, 128, 24576, multiply, to, orders_tiles, wait);
+  };
+  multiplies(kFine, true, Wait::before_barrier);
+  multiplies({"race: ", "16 bytes of shared memory"}, false, Wait::before_barrier);
+  for (const Wait wait : {Wait::after_write, Wait::after_next_barrier}) {
+    multiplies({"writes 16 bytes of shared memory", "a product of warp", "still reads"}, true,
+               wait);
+  }
+  multiplies({"writes 16 bytes of shared memory", "a product of warp 3"}, true, Wait::of_one_warp);
 }

@@ -133,8 +133,8 @@ bool Order::Release::covers(Moment m) const {
   return m.block == block && (m.epoch < epoch || (m.epoch == epoch && at(known, m.actor) > m.tick));
 }
 
-// What fences before this operation cover.
-void Order::release(int thread, Meeting& meeting) {
+// What fences before this operation cover; null: there are none.
+const Order::Release* Order::release(int thread, Meeting& meeting) {
   Release release = {block_, 0, {}};
   bool fenced = false;
   for (const Fence& fence : fences_) {
@@ -143,7 +143,7 @@ void Order::release(int thread, Meeting& meeting) {
     if (fence.when.epoch > release.epoch) release = {block_, uint32_t(fence.when.epoch), {}};
     join(release.known, fence.known);
   }
-  if (fenced) meeting.releases.push_back(std::move(release));
+  return fenced ? &meeting.releases.emplace_back(std::move(release)) : nullptr;
 }
 
 void Order::atomic(int thread, const void* p, size_t bytes, bool shared) {
@@ -158,13 +158,33 @@ void Order::atomic(int thread, const void* p, size_t bytes, bool shared) {
   }
   mine->n_releases = meeting.releases.size();
   mine->n_operations = meeting.n_operations;
-  release(thread, meeting);
+  const Release* const released = release(thread, meeting);
+  if (released != nullptr && !shared) releases_[block_].push_back(released);
+}
+
+bool Order::is_released(Moment m) const {
+  const auto found = releases_.find(m.block);
+  if (found == releases_.end()) return false;
+  return std::any_of(found->second.begin(), found->second.end(),
+                     [&](const Release* release) { return release->covers(m); });
 }
 
 bool Order::is_before_here(Moment earlier, int thread) const {
   if (earlier.epoch != epoch_ || int(earlier.actor) == thread) return true;
   const Knowledge& mine = knowledge_[size_t(thread)];
   return mine.stretch == stretch_ && at(mine.row, earlier.actor) > earlier.tick;
+}
+
+uint32_t Order::not_before_here(Moment m, uint32_t lanes, int thread) const {
+  if (m.epoch != epoch_) return 0;
+  const unsigned first = m.actor / 32 * 32;
+  if (unsigned(thread) / 32 * 32 == first) lanes &= ~(1u << thread % 32);
+  const Knowledge& mine = knowledge_[size_t(thread)];
+  if (mine.stretch != stretch_) return lanes;
+  for (unsigned lane = 0; lane < 32 && first + lane < mine.row.size(); ++lane) {
+    if (mine.row[first + lane] > m.tick) lanes &= ~(1u << lane);
+  }
+  return lanes;
 }
 
 bool Order::is_before(Moment earlier, int thread, uintptr_t atomic_at) const {

@@ -56,6 +56,13 @@ class Order {
   // Whether what happened at `earlier` is in order before what `thread` does now; `atomic_at`: the
   // address if it was an atomic operation, else 0.
   bool is_before(Moment earlier, int thread, uintptr_t atomic_at) const;
+  // Of what actors of one warp did in one tick of this block (`m`, but for the lane): the lanes
+  // that are not in order before `thread`.
+  uint32_t not_before_here(Moment m, uint32_t lanes, int thread) const;
+  bool is_here(Moment m) const { return m.block == block_; }
+  bool is_of_past_epoch(Moment m) const { return is_here(m) && m.epoch < epoch_; }
+  // Whether its block has let other blocks know of it.
+  bool is_released(Moment m) const;
 
  private:
   // Of each actor: the ticks of this epoch that are known to have ended.
@@ -97,7 +104,7 @@ class Order {
   Row& row_of(int thread);
   Row& renew(Knowledge& knowledge);
   void end_tick(int thread);
-  void release(int thread, Meeting& at);
+  const Release* release(int thread, Meeting& at);
 
   int n_threads_, n_warps_;
   uint32_t block_ = 0, epoch_ = 0;
@@ -108,6 +115,7 @@ class Order {
   std::vector<Fence> fences_;
   std::vector<Acquisition> acquisitions_;
   std::unordered_map<const void*, Meeting> meetings_, shared_meetings_;
+  std::unordered_map<uint32_t, std::vector<const Release*>> releases_;  // in memory, of each block
 };
 
 }  // namespace simt

@@ -63,23 +63,29 @@ void Races::access(const void* p, size_t bytes, Access access, const void* code)
   note(p, bytes, {order_.now(running.thread->number), code_of(code), access, false});
 }
 
-void Races::read_for_product(const void* at, size_t bytes, int group, const void* code) {
+void Races::begin_product_read(const void* at, size_t bytes, int group, const void* code) {
   const Moment when = order_.product(running.thread->number, group);
-  note(at, bytes, {when, code_of(code), Access::read, false});
+  note(at, bytes, {when, code_of(code), Access::read, true});
+}
+
+void Races::end_product_read(const void* at, size_t bytes, int group, const void* code) {
+  const Moment when = order_.product(running.thread->number, group);
+  const Record ended = {when, code_of(code), Access::read, false};
+  for_each_cell(at, bytes, [&](Cell& cell, const Piece&) { cell.end_reads(ended); });
 }
 
 // Most accesses repeat what the same thread has just done.
 void Races::note(const void* p, size_t bytes, const Record& mine) {
   for_each_cell(p, bytes, [&](Cell& cell, const Piece& piece) {
     if (mine.access == Access::write) {
-      const bool again = cell.write.when == mine.when && cell.last.access == Access::none;
+      const bool again = cell.write.when == mine.when && !cell.has_readers();
       if (again && cell.write.access == Access::write && !cell.write.pending) return;
       check(cell, mine, piece);
       cell.add_write(mine);
     } else {
-      if (cell.last.when == mine.when && cell.last.access == mine.access) return;
+      if (cell.last.holds(mine)) return;
       check(cell, mine, piece);
-      cell.add_reader(mine);
+      cell.add_reader(mine, order_, running.thread->number);
     }
   });
 }
@@ -102,8 +108,24 @@ void Races::end_write(void* at, size_t bytes, Moment when) {
 }
 
 void Races::check(const Cell& cell, const Record& mine, const Piece& piece) {
-  for (const Record* theirs : {&cell.write, &cell.last, &cell.other, &cell.of_other_block}) {
-    if (conflict(mine, *theirs) && !is_ordered(*theirs, piece)) report(*theirs, mine, piece);
+  check_one(cell.write, mine, piece);
+  check_readers(cell.last, mine, piece);
+  for (const Readers& group : cell.more) check_readers(group, mine, piece);
+}
+
+void Races::check_one(const Record& theirs, const Record& mine, const Piece& piece) {
+  if (conflict(mine, theirs) && !is_ordered(theirs, piece)) report(theirs, mine, piece);
+}
+
+void Races::check_readers(const Readers& theirs, const Record& mine, const Piece& piece) {
+  if (!conflict(mine, theirs.record)) return;
+  const Moment when = theirs.record.when;
+  uint32_t rest = theirs.lanes;
+  if (!theirs.record.pending && order_.is_here(when)) {
+    rest = order_.not_before_here(when, rest, running.thread->number);
+  }
+  for (; rest != 0; rest &= rest - 1) {
+    check_one(theirs.of_lane(std::countr_zero(rest)), mine, piece);
   }
 }
 

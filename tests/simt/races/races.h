@@ -25,7 +25,9 @@ class Races {
 
   // What the thread that runs does, and where in the program.
   void access(const void* at, size_t bytes, Access access, const void* code);
-  void read_for_product(const void* at, size_t bytes, int group, const void* code);
+  // A product's read, which goes on until somebody waits for its group.
+  void begin_product_read(const void* at, size_t bytes, int group, const void* code);
+  void end_product_read(const void* at, size_t bytes, int group, const void* code);
   void atomic(const void* at, size_t bytes, const void* code);
   // A write that goes on until somebody waits for it; then, when it can have ended at the latest.
   void begin_write(void* at, size_t bytes, const void* code);
@@ -44,6 +46,8 @@ class Races {
   template <class Body>
   void for_each_cell(const void* at, size_t bytes, const Body& body);
   void check(const Cell& cell, const Record& mine, const Piece& piece);
+  void check_one(const Record& theirs, const Record& mine, const Piece& piece);
+  void check_readers(const Readers& theirs, const Record& mine, const Piece& piece);
   bool is_ordered(const Record& theirs, const Piece& piece) const;
   std::string describe(const Record& theirs, const Record& mine, const Piece& piece) const;
   [[noreturn]] void report(const Record& theirs, const Record& mine, const Piece& piece);

@@ -6,11 +6,13 @@
 #include <cstdint>
 #include <vector>
 
+#include "backends/cuda/hopper/ptx.cuh"
 #include "tests/simt/races/check_kernel.h"
 
 namespace {
 
 using namespace simt;
+namespace hopper = lm::cuda::hopper;
 
 // Reads what the thread has written whose number differs in the bits of `distance`.
 __global__ void trade(int* out, int distance, Between between) {
@@ -94,6 +96,42 @@ __global__ void add_in_last_block(int* parts, unsigned* n_done, int* sum, Fence 
   if (threadIdx.x == 0) *n_done = 0;
 }
 
+// Warps read what warp 0 writes again when those from `first` on have let it; a lane of each reads
+// it twice, the second time after it has let go where `again`.
+__global__ void let_go(int* out, int first, int reader_of_warp, bool again) {
+  LM_SHARED(int, tile);
+  uint64_t* const empty = reinterpret_cast<uint64_t*>(tile + 2);
+  if (threadIdx.x == 0) {
+    hopper::init_barrier(empty, 32u * unsigned(int(blockDim.x) / 32 - first));
+    *tile = 1;
+  }
+  __syncthreads();
+  const int warp = int(threadIdx.x) / 32;
+  if (warp == 0) {
+    hopper::wait(empty, 0);
+    if (threadIdx.x == 0) *tile = 2;
+    return;
+  }
+  const bool reads = reader_of_warp < 0 || int(threadIdx.x) % 32 == reader_of_warp;
+  if (reads) out[threadIdx.x] = *tile;
+  if (warp >= first) hopper::arrive(empty);
+  if (again && threadIdx.x == 75) out[threadIdx.x] += *tile;
+}
+
+// Blocks read a word that the last of them writes; block `late` reads it when it has let go, and in
+// block `alone` one thread lets go for others that nothing has put in order before it.
+__global__ void read_and_release(int* word, unsigned* n_done, int* out, int late, int alone) {
+  const bool in_time = int(blockIdx.x) != late;
+  int* const to = out + blockIdx.x * blockDim.x + threadIdx.x;
+  if (in_time) *to = *word;
+  if (int(blockIdx.x) != alone) __syncthreads();
+  if (threadIdx.x != 0) return;
+  __threadfence();
+  const bool is_last = atomicInc(n_done, gridDim.x - 1) == gridDim.x - 1;
+  if (!in_time) *to = *word;
+  if (is_last) *word = 5;
+}
+
 }  // namespace
 
 TEST_CASE("race: only barriers order shared memory, not what lanes exchange") {
@@ -152,6 +190,45 @@ TEST_CASE("race: the last block reads what others wrote before a fence and an at
     check({"reads 4 bytes of memory", "no fence and atomic operation order the two blocks"}, 4, 64,
           4, add_in_last_block, parts.words, &n_done, &sum, fence);
   }
+}
+
+TEST_CASE("race: each of a word's readers counts, not the last of them") {
+  Buffer out;
+  const auto lets_go = [&](const std::vector<const char*>& words, int n_warps, int first,
+                           int reader_of_warp, bool again) {
+    CAPTURE(n_warps);
+    CAPTURE(first);
+    CAPTURE(reader_of_warp);
+    check(words, 1, unsigned(32 * n_warps), 16, let_go, out.words, first, reader_of_warp, again);
+  };
+  for (const int n_warps : {4, 8}) {
+    for (const int reader : {-1, 0, 9}) {
+      lets_go(kFine, n_warps, 1, reader, false);
+      for (int first = 2; first < n_warps; ++first) {
+        lets_go({"race: ", "4 bytes of shared memory at offset 0"}, n_warps, first, reader, false);
+      }
+    }
+  }
+  lets_go({"race: ", "thread (75,0,0)"}, 4, 1, -1, true);
+}
+
+TEST_CASE("race: readers of several blocks count") {
+  Buffer word, out;
+  unsigned n_done = 0;
+  const auto reads = [&](const std::vector<const char*>& words, unsigned n_blocks, int late,
+                         int alone) {
+    CAPTURE(n_blocks);
+    CAPTURE(late);
+    CAPTURE(alone);
+    n_done = 0;
+    check(words, n_blocks, 64, 0, read_and_release, word.words, &n_done, out.words, late, alone);
+  };
+  for (const unsigned n_blocks : {2u, 5u, 40u}) reads(kFine, n_blocks, -1, -1);
+  for (const int block : {1, 2, 3}) {  // none of them is the last
+    reads({"race: ", "of block ("}, 5, block, -1);
+    reads({"race: ", "of block ("}, 5, -1, block);
+  }
+  reads({"race: ", "of block ("}, 40, 20, -1);
 }
 
 TEST_CASE("race: a message names both threads, their lines and the barrier") {

@@ -47,7 +47,7 @@ const char* verb_of(Access access) {
   return access == Access::read ? "reads" : access == Access::write ? "writes" : "changes (atomic)";
 }
 const char* past_of(const Record& record) {
-  if (record.pending) return "still copies to";
+  if (record.pending) return record.access == Access::read ? "still reads" : "still copies to";
   return record.access == Access::read    ? "has read"
          : record.access == Access::write ? "has written"
                                           : "has changed (atomic)";
@@ -104,6 +104,7 @@ std::string Races::describe(const Record& theirs, const Record& mine, const Piec
                      " at " + source_of(mine.code) + ", which " + who;
   if (!same_block) text += " of " + name_of("block", split(theirs.when.block, n_blocks_));
   text += std::string(" ") + past_of(theirs) + " at " + source_of(theirs.code);
+  if (theirs.pending) return text + "; nobody has waited for that";
   if (!same_block) return text + "; no fence and atomic operation order the two blocks";
   if (barrier_.file == nullptr) return text + "; no barrier of the block before";
   return text + print("; both behind the barrier at %s:%d", file_name(barrier_), barrier_.line);

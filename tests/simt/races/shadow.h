@@ -16,20 +16,41 @@ enum class Access : uint8_t { none, read, write, atomic };
 
 struct Record {
   Moment when = {};
-  uint32_t code = 0;  // where in the program, see CodePlace
+  uint32_t code = 0;  // where in the program: see code_of
   Access access = Access::none;
-  bool pending = false;  // an asynchronous write that nobody has waited for
+  bool pending = false;  // asynchronous, and nobody has waited for it
 };
 
-// The last write, and readers (and atomic operations) since then. Of those it is enough to keep
-// two that are not in order, in different warps if there are, and one of another block: whoever
-// comes later and is in no order with one that is not kept is in none with one of these either,
-// except where some lanes of a warp meet without the others.
+// Actors of one warp (of 32 neighbours) that have done the same in the same tick.
+struct Readers {
+  Record record;  // of the first of them
+  uint32_t lanes = 0;
+
+  bool none() const { return lanes == 0; }
+  bool holds(const Record& one) const;
+  Record of_lane(int lane) const;
+};
+
+// The last write, and readers (and atomic operations) since then: who comes later must be in order
+// with each of them. One that is in order before a later one of its kind is forgotten (FastTrack's
+// rule); so is every other of its kind where a block that has ended let nobody know of one: nothing
+// can be in order with that any more. Of blocks that did let others know, the last
+// kMostGroups groups are kept.
 struct Cell {
-  Record write, last, other, of_other_block;
+  static constexpr size_t kMostGroups = 16;
+  Record write;
+  Readers last;  // none: nor are there more
+  std::vector<Readers> more;
 
   void add_write(const Record& record);
-  void add_reader(const Record& record);
+  void add_reader(const Record& record, const Order& order, int thread);
+  // The asynchronous reads of that actor and tick have ended, at the moment of `record`.
+  void end_reads(const Record& record);
+  bool has_readers() const { return !last.none(); }
+
+ private:
+  Readers* group_of(const Record& record);
+  void leave_block(const Order& order);
 };
 
 struct Page {
