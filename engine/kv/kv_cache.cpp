@@ -143,11 +143,17 @@ Tensor KvCache::block_of(Tensor cache, size_t layer, const BlockPlace& place) co
 }
 
 void KvCache::copy_block(const BlockPlace& from, const BlockPlace& to) {
-  read_block(from, staging_);
+  download_block(from, staging_);
   write_block(to, staging_);
 }
 
-void KvCache::read_block(const BlockPlace& place, std::span<std::byte> into) const {
+Status KvCache::read_block(const BlockPlace& place, std::span<std::byte> into) const {
+  download_block(place, into);
+  for (const std::unique_ptr<Buffer>& buffer : buffers_) LM_TRY(buffer->backend().synchronize());
+  return ok();
+}
+
+void KvCache::download_block(const BlockPlace& place, std::span<std::byte> into) const {
   LM_CHECK(into.size() == block_bytes_);
   for (size_t layer = 0; layer < k_.size(); ++layer) {
     for (const Tensor& cache : {k_[layer], v_[layer]}) {

@@ -57,11 +57,13 @@ class KvCache {
   Tensor k(int layer) const { return k_[size_t(layer)]; }
   Tensor v(int layer) const { return v_[size_t(layer)]; }
 
-  // Enqueues nothing: waits for the backends' work and copies one block of every layer.
+  // Enqueues nothing: waits for the backends' work and copies one block of every layer. The error
+  // of a room that failed is left to the step that comes next.
   void copy_block(const BlockPlace& from, const BlockPlace& to);
-  // The same out of and into host memory: block_bytes() of K and V, layer after layer.
+  // The same out of and into host memory: block_bytes() of K and V, layer after layer. What was
+  // read means something only if no room had failed, which is then known.
   uint64_t block_bytes() const { return block_bytes_; }
-  void read_block(const BlockPlace& place, std::span<std::byte> into) const;
+  Status read_block(const BlockPlace& place, std::span<std::byte> into) const;
   void write_block(const BlockPlace& place, std::span<const std::byte> from);
   // read_block() of a cache in one room, behind what was enqueued, while the host goes on.
   void send_block(const BlockPlace& place, Landing& into) const;
@@ -69,6 +71,7 @@ class KvCache {
  private:
   KvCache() = default;
   Status allocate_room(std::span<Backend* const> rooms, Backend& room, int n_blocks, int n_pages);
+  void download_block(const BlockPlace& place, std::span<std::byte> into) const;
   Tensor block_of(Tensor cache, size_t layer, const BlockPlace& place) const;
 
   KvLayout layout_;

@@ -303,8 +303,8 @@ void Instance::copy_block(const BlockCopy& copy) {
 uint64_t Instance::block_bytes() const {
   return impl_->kv.block_bytes();
 }
-void Instance::read_block(BlockId block, std::span<std::byte> into) const {
-  impl_->kv.read_block(impl_->place_of(block), into);
+Status Instance::read_block(BlockId block, std::span<std::byte> into) const {
+  return impl_->kv.read_block(impl_->place_of(block), into);
 }
 void Instance::send_block(BlockId block, Landing& into) const {
   impl_->kv.send_block(impl_->place_of(block), into);

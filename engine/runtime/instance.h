@@ -76,7 +76,7 @@ class Instance {
   // out of and into host memory: block_bytes() of it. In a model with windows it has a page.
   void copy_block(const BlockCopy& copy);
   uint64_t block_bytes() const;
-  void read_block(BlockId block, std::span<std::byte> into) const;
+  Status read_block(BlockId block, std::span<std::byte> into) const;
   void write_block(BlockId block, std::span<const std::byte> from);
   // read_block() in two parts, of an instance that runs ahead: what the block holds behind the
   // steps that were launched so far.

@@ -240,7 +240,8 @@ void KvStore::hand_over(Pending wanted, const Hash128& known_space) {
     sent_.push_back(std::move(wanted));
     return;
   }
-  if (wanted.payload.empty()) read(wanted);
+  // Without this block what follows it is of no use.
+  if (wanted.payload.empty() && !read(wanted)) return forget_pending();
   disk_->store(wanted.record(known_space), std::move(wanted.payload));
 }
 
@@ -269,7 +270,7 @@ void KvStore::copy_out() {
     if (!waiting.payload.empty() || !readable(waiting)) continue;
     if (copied_bytes_ + bytes > kMostCopied) return;
     try {
-      read(waiting);
+      if (!read(waiting)) return;  // whoever hands it over finds that out too
     } catch (const std::bad_alloc&) {
       return;
     }
@@ -277,9 +278,12 @@ void KvStore::copy_out() {
   }
 }
 
-void KvStore::read(Pending& wanted) {
+// False, and without a payload, when the device has failed: it delivers anything.
+bool KvStore::read(Pending& wanted) {
   wanted.payload.resize(size_t(instance_->block_bytes()));
-  instance_->read_block(wanted.block, wanted.payload);
+  const bool arrived = instance_->read_block(wanted.block, wanted.payload).ok();
+  if (!arrived) wanted.payload.clear();
+  return arrived;
 }
 
 void KvStore::forget_pending() {

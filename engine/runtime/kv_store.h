@@ -69,7 +69,7 @@ class KvStore final : public BlockSource {
   void hand_over_sent(const Hash128& space);
   bool has_room() const;
   void copy_out();
-  void read(Pending& wanted);
+  bool read(Pending& wanted);
   void forget_pending();
   bool readable(const Pending& wanted) const;
   bool in_memory(BlockId block) const;

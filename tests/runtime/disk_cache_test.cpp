@@ -115,7 +115,7 @@ TEST_CASE("what all texts begin with is kept, however many end before the file i
     constexpr int kTexts = 12;
     bool windowed = false;
     {
-      test::GatedEngine gated(options, folder.path());
+      test::GatedEngine gated(test::open(options), folder.path());
       CHECK(gated.engine().instance().pool().n_blocks() < 2 + kTexts * 4);
       windowed = gated.engine().instance().pool().window() > 0;
       for (int i = 0; i < kTexts; ++i) test::run(gated.engine(), request(uint64_t(i)));

@@ -12,10 +12,9 @@ namespace lm::test {
 
 class GatedEngine {
  public:
-  GatedEngine(const InstanceOptions& options, const std::filesystem::path& folder) {
+  GatedEngine(std::unique_ptr<Instance> instance, const std::filesystem::path& folder) {
     EngineOptions with_disk;
     with_disk.disk = require_ok(DiskCache::open({.folder = folder}));
-    auto instance = test::open(options);
     with_disk.disk->run_in_background([this](const std::atomic<bool>&) {
       std::unique_lock lock(mutex_);
       changed_.wait(lock, [&] { return open_; });

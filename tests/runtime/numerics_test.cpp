@@ -86,7 +86,7 @@ uint64_t kv_sum(const Case& c, std::string_view isa, std::string& version) {
   }
   std::vector<std::byte> block(size_t(instance->block_bytes()));
   for (int i = table.first_page(); i < int(table.blocks().size()); ++i) {
-    instance->read_block(table.blocks()[size_t(i)], block);
+    test::require_ok(instance->read_block(table.blocks()[size_t(i)], block));
     stream.add(block);
   }
   return stream.value().low;

@@ -243,7 +243,7 @@ TEST_CASE("windows: what is computed before the file is known by its bytes is ke
     const test::TempDir folder;
     std::vector<TokenId> text = text_of(5, 300);
     {
-      test::GatedEngine gated(options_for(file, 1), folder.path());
+      test::GatedEngine gated(test::open(options_for(file, 1)), folder.path());
       const Answer first = test::run(gated.engine(), test::sampled_request(text, 41, 1));
       text.insert(text.end(), first.tokens.begin(), first.tokens.end());
       text.push_back(3);
