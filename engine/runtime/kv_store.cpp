@@ -233,10 +233,12 @@ void KvStore::save(Pending wanted, const Hash128& known_space) {
   if (!disk_->contains(wanted.record(known_space))) hand_over(std::move(wanted), known_space);
 }
 
-// What is still in its block can be read.
+// What is still in its block can be read. A copy waits for those in front of it: they may not
+// arrive.
 void KvStore::hand_over(Pending wanted, const Hash128& known_space) {
-  if (wanted.payload.empty() && !landings_.empty()) {
-    instance_->send_block(wanted.block, *landings_[sent_.size()]);
+  const bool sends = wanted.payload.empty() && !landings_.empty();
+  if (sends) instance_->send_block(wanted.block, *landings_[sent_.size()]);
+  if (sends || !sent_.empty()) {
     sent_.push_back(std::move(wanted));
     return;
   }
@@ -248,17 +250,27 @@ void KvStore::hand_over(Pending wanted, const Hash128& known_space) {
 // The steps in front of them have been waited for since.
 void KvStore::hand_over_sent(const Hash128& known_space) {
   for (size_t i = 0; i < sent_.size(); ++i) {
-    const Result<std::span<const std::byte>> arrived = landings_[i]->wait();
-    if (!arrived.ok()) break;  // the device has failed
-    try {
-      sent_[i].payload.assign(arrived.value().begin(), arrived.value().end());
-      disk_->store(sent_[i].record(known_space), std::move(sent_[i].payload));
-    } catch (const std::bad_alloc&) {  // without this block: what follows it is of no use
-      forget_pending();
-      break;
-    }
+    if (store_sent(i, known_space)) continue;
+    forget_pending();  // without this block what follows it is of no use
+    break;
   }
   sent_.clear();
+}
+
+// False when the device has failed, or there is no memory.
+bool KvStore::store_sent(size_t i, const Hash128& known_space) {
+  Pending& sent = sent_[i];
+  try {
+    if (sent.payload.empty()) {
+      const Result<std::span<const std::byte>> arrived = landings_[i]->wait();
+      if (!arrived.ok()) return false;
+      sent.payload.assign(arrived.value().begin(), arrived.value().end());
+    }
+    disk_->store(sent.record(known_space), std::move(sent.payload));
+    return true;
+  } catch (const std::bad_alloc&) {
+    return false;
+  }
 }
 
 // What can't be saved yet. A gap would make all blocks behind it useless, so the first ones that

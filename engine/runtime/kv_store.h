@@ -67,6 +67,7 @@ class KvStore final : public BlockSource {
   void save(Pending wanted, const Hash128& space);
   void hand_over(Pending wanted, const Hash128& space);
   void hand_over_sent(const Hash128& space);
+  bool store_sent(size_t i, const Hash128& space);
   bool has_room() const;
   void copy_out();
   bool read(Pending& wanted);
@@ -80,7 +81,8 @@ class KvStore final : public BlockSource {
   std::unique_ptr<DiskCache> disk_;
   std::optional<Hash128> space_;
   uint64_t step_bytes_ = 0;
-  // Of blocks on their way, sent_[i] into landings_[i]. Without landings they are read at once.
+  // Of blocks on their way, sent_[i] into landings_[i] if it has no payload yet. Without landings
+  // they are read at once.
   std::vector<std::unique_ptr<Landing>> landings_;
   std::vector<Pending> sent_;
   std::deque<Pending> pending_;
