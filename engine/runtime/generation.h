@@ -42,9 +42,9 @@ class Generation final : public Sequence {
   std::optional<DrawRule> next_draw() const;
   // Whether advance() asks `logits` for no more than their candidates.
   bool decided_by(const LogitRow& logits) const;
-  // Whether a token that was drawn elsewhere was the one that advance() drew, or would have drawn
-  // from what it was given.
-  void note_guess(bool right) { brake_.note(right, n_generated()); }
+  // Whether a token that was drawn elsewhere, in a step of n_rows, was the one that advance() drew,
+  // or would have drawn from what it was given.
+  void note_guess(bool right, int n_rows) { brake_.note(right, n_generated(), n_rows); }
   // Whether the context is full and the answer goes on all the same: then shift() makes room, and
   // all of its tokens are to be computed again.
   bool must_shift() const { return shifts_ && !finished_ && int(tokens.size()) >= n_ctx_; }

@@ -98,12 +98,13 @@ Status StepPipeline::collect(std::vector<PlannedRow>& plan, std::vector<LogitRow
   }
   logits.clear();
   size_t kept = 0;
+  const int n_rows = int(plan.size());
   for (size_t i = 0; i < plan.size(); ++i) {
     Generation& generation = generation_of(plan[i]);
     const size_t place = size_t(places_[i]);
     const bool right = !guessed_ || instance_->guesses()[place] == generation.tokens.back();
     const bool decided = !followed || generation.decided_by(all_[place]);
-    if (guessed_ || !decided) generation.note_guess(right && decided);
+    if (guessed_ || !decided) generation.note_guess(right && decided, n_rows);
     if (!right || !decided) continue;
     plan[kept++] = plan[i];
     logits.push_back(all_[place]);

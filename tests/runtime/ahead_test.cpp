@@ -223,6 +223,32 @@ TEST_CASE("ahead: wrong guesses end, and count in no number of steps") {
   }
 }
 
+TEST_CASE("ahead: a wrong guess now and then holds a crowd up for few steps") {
+  const ModelFile file(test::tiny_model("llama"));
+  InstanceOptions options = late_options(file.path(), 8);
+  options.n_ctx = 200;
+  lateness = {.lie_in = 201};  // another one's each time, in 25 steps
+  const auto engine = Engine::start(open_late(options));
+  std::vector<Listener> listeners(8);
+  std::atomic<bool> all_are_here{false};
+  for (Listener& listener : listeners) {
+    Request request = plain_request(150);
+    listener.attach(request);
+    request.on_token = [&, tell = std::move(request.on_token)](const TokenEvent& event) {
+      all_are_here.wait(false);
+      tell(event);
+    };
+    test::require_ok(engine->submit(std::move(request)));
+  }
+  all_are_here = true;
+  all_are_here.notify_all();
+  for (Listener& listener : listeners) CHECK(listener.wait().tokens.size() == 150);
+  CHECK(lateness.n_lies >= 4);
+  const EngineTotals totals = engine->totals();
+  // Three or four for each, some at the beginning, and one behind each last token.
+  CHECK(totals.steps - totals.steps_ahead <= 16 + 4 * uint64_t(lateness.n_lies));
+}
+
 TEST_CASE("ahead: who leaves spoils nobody's guess") {
   const ModelFile file(test::tiny_model("llama"));
   lateness = {};
