@@ -119,21 +119,14 @@ class InspectCommand final : public Command {
   }
 
  private:
-  // A model that there is no memory for, or that lacks a tensor, can be looked at all the same.
+  // Models that there is no memory for, or that lack a tensor, can be looked at all the same.
   Status plan(const Registry& registry, const Inspection& found) {
     InstanceOptions options;
     device_.apply(options);
     options.n_ctx = wanted_.n_ctx;
     options.kv_dtype = wanted_.kv_dtype;
-    if (draft_) {
-      InstanceOptions drafting = options;
-      drafting.model_path = *draft_;
-      drafting.n_ctx = found.model->n_ctx;
-      options.beside = LM_TRY(Instance::needs(drafting));
-    }
-    options.draft_rows = kMaxDraft;  // as where nothing else is asked for
     const std::vector<DeviceOffer> devices = LM_TRY(offers_of(registry, options.device));
-    Result<ModelPlan> made = plan_model(found.file, found.model->config, devices, options);
+    Result<ModelPlan> made = plan_both(found, devices, options);
     if (made.ok()) {
       plan_ = std::move(made).value();
     } else if (made.error().code == ErrorCode::bad_request) {
@@ -142,6 +135,19 @@ class InspectCommand final : public Command {
       no_plan_ = made.error().message;
     }
     return ok();
+  }
+
+  // The draft model, if there is one, beside the model.
+  Result<ModelPlan> plan_both(const Inspection& found, const std::vector<DeviceOffer>& devices,
+                              InstanceOptions options) const {
+    if (draft_) {
+      InstanceOptions drafting = options;
+      drafting.model_path = *draft_;
+      drafting.n_ctx = found.model->n_ctx;
+      options.beside = LM_TRY(Instance::needs(drafting));
+    }
+    options.draft_rows = kMaxDraft;  // as where nothing else is asked for
+    return plan_model(found.file, found.model->config, devices, options);
   }
 
   std::string value_text(const gguf::Value& value) const {

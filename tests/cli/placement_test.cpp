@@ -2,6 +2,7 @@
 // elsewhere: here there may be none.
 #include "engine/core/json.h"
 #include "tests/cli/process.h"
+#include "tests/reference/tiny_model.h"
 #include "tests/support/support.h"
 
 namespace lm::test {
@@ -85,6 +86,27 @@ TEST_CASE("placement: inspect counts a draft model where it would be") {
   const Finished text =
       run_llm({"inspect", tiny_model_path(), "--device", "cpu", "--draft", tiny_model_path()});
   CHECK(text.out.find(", the draft model; weights ") != std::string::npos);
+}
+
+TEST_CASE("placement: inspect shows a model whose draft lacks a tensor") {
+  const std::vector<std::byte> whole = write_tiny_model(tiny_model("llama")).bytes();
+  std::string bytes(reinterpret_cast<const char*>(whole.data()), whole.size());
+  const size_t name = bytes.find("blk.0.ffn_down");
+  REQUIRE(name != std::string::npos);
+  bytes[name] = 'c';
+  const TempDir folder;
+  const std::string draft = write_file(folder, "draft.gguf", bytes);
+  std::vector<std::string> args = {"inspect", tiny_model_path(), "--device", "cpu", "--ctx",
+                                   "64",      "--draft",         draft};
+  const Finished text = run_llm(args);
+  INFO(text.err);
+  CHECK(text.status == 0);
+  CHECK(text.err.empty());
+  CHECK(text.out.find("placement none: ") != std::string::npos);
+  args.emplace_back("--json");
+  const Json found = require_ok(parse_json(run_llm(args).out));
+  CHECK(found["placement"].empty());
+  CHECK_FALSE(found["no_placement"].get<std::string>().empty());
 }
 
 }  // namespace
