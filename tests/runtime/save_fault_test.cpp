@@ -110,6 +110,19 @@ TEST_CASE("save faults: what a lost device delivers is not saved") {
   }
 }
 
+TEST_CASE("save faults: a landing that goes has landed, so that nothing arrives where it was") {
+  lateness = {};
+  const auto backend = test::require_ok(test::late_registry<lateness>().open("cpu", {}));
+  const auto buffer = test::require_ok(backend->alloc(64));
+  const Tensor sent = {.buffer = buffer.get(), .shape = {1, 1, 1, 16}, .row_bytes = 64};
+  const auto sends = [&] {
+    const auto landing = test::require_ok(backend->make_landing(64));
+    landing->send(std::span(&sent, 1));
+  };
+  sends();
+  CHECK(lateness.n_idle == 1);  // it was waited for
+}
+
 TEST_CASE("save faults: without a block that did not arrive nothing behind it is saved") {
   const ModelFile file(test::tiny_model("gemma3"));
   InstanceOptions options = test::options_for(file.path());

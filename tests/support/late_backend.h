@@ -117,6 +117,7 @@ class LateBackend final : public RoomBackend {
   class LateLanding final : public Landing {
    public:
     LateLanding(LateBackend& backend, size_t bytes) : backend_(backend), bytes_(bytes) {}
+    ~LateLanding() override { backend_.work_until(sent_); }
 
     void send(std::span<const Tensor> tensors) override {
       backend_.later([this, sent = std::vector<Tensor>(tensors.begin(), tensors.end())] {
