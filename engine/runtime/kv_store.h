@@ -34,7 +34,8 @@ class KvStore final : public BlockSource {
   // is evicted before that, and was not copied, is not saved. Called after every step: what layers
   // with a window computed in it is copied, if it must wait, because they need its memory in the
   // next. Where steps run ahead a block is sent for behind those that were launched, and handed
-  // over the next time, so that nobody waits for it.
+  // over the next time: for that nobody waits. Only so many are on their way at once; the others
+  // wait for their turn, and what is copied meanwhile waits for all that was launched.
   void save();
   bool saving() const {  // save() has more to do
     return !pending_.empty() || !sent_.empty() || !ended_.empty();
