@@ -234,8 +234,8 @@ class Backend {
   virtual Result<LoadedWeight> load_weight(const HostTensor& host, WeightUse use) = 0;
   virtual Status reserve(const StepLimits& limits) = 0;  // workspace; the last thing that allocates
   virtual void upload(Tensor dst, std::span<const std::byte> bytes) = 0;
-  // From now on uploads of at most so many bytes, the inputs of each step, wait for nothing that
-  // was enqueued. Others may.
+  // Once reserve() was called too, uploads of at most so many bytes, the inputs of each step, wait
+  // for nothing that was enqueued. Others may.
   virtual Status expect_uploads(size_t bytes);
   virtual void download(std::span<std::byte> dst, Tensor src) = 0;  // waits for what was enqueued
   // The tensor's bytes, where the host can read and write them once synchronize() has returned;
