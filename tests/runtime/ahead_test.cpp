@@ -6,8 +6,7 @@
 #include <utility>
 #include <vector>
 
-#include "tests/runtime/support.h"
-#include "tests/support/late_backend.h"
+#include "tests/runtime/late_instance.h"
 
 namespace lm {
 namespace {
@@ -17,10 +16,6 @@ using test::Listener;
 using test::ModelFile;
 
 test::Lateness lateness;  // for BackendEntry::open, a plain function
-
-std::unique_ptr<Instance> open_late(const InstanceOptions& options) {
-  return test::require_ok(Instance::open(test::late_registry<lateness>(), options));
-}
 
 InstanceOptions late_options(const std::filesystem::path& path, int max_seqs) {
   InstanceOptions options = test::options_for(path);
@@ -74,7 +69,7 @@ Request request_of(uint64_t i, int n_vocab) {
 std::vector<Answer> answers_alone(const ModelFile& file) {
   InstanceOptions options = late_options(file.path(), 1);
   options.backend.run_ahead = false;
-  const auto engine = Engine::start(open_late(options));
+  const auto engine = Engine::start(test::open_late<lateness>(options));
   std::vector<Answer> answers;
   for (uint64_t i = 0; i < kRequests; ++i) {
     answers.push_back(test::run(*engine, request_of(i, engine->instance().config().n_vocab)));
@@ -114,8 +109,8 @@ TEST_CASE("ahead: right and wrong guesses, in a crowd that comes and goes") {
         CAPTURE(lie_in);
         CAPTURE(max_seqs);
         lateness = {.lie_in = lie_in};
-        CHECK((check_answers(expected, open_late(late_options(file.path(), max_seqs))) > 0) ==
-              (lie_in != 1));
+        CHECK((check_answers(expected, test::open_late<lateness>(late_options(
+                                           file.path(), max_seqs))) > 0) == (lie_in != 1));
         CHECK((lateness.n_lies > 0) == (lie_in > 0));
       }
     }
@@ -128,7 +123,7 @@ TEST_CASE("ahead: sequences that lose their blocks") {
     lateness = {};
     const std::vector<Answer> expected = answers_alone(file);
     InstanceOptions options = late_options(file.path(), 6);
-    const auto unbounded = open_late(options);
+    const auto unbounded = test::open_late<lateness>(options);
     const uint64_t block_bytes = unbounded->kv_bytes() / uint64_t(unbounded->pool().n_blocks());
     for (const int n_blocks : {6, 8, 13}) {  // of 16 tokens; one request alone may need 6
       options.kv_budget = block_bytes * uint64_t(n_blocks);
@@ -136,7 +131,7 @@ TEST_CASE("ahead: sequences that lose their blocks") {
         CAPTURE(architecture);
         CAPTURE(n_blocks);
         lateness = {.lie_in = lie_in};
-        check_answers(expected, open_late(options));
+        check_answers(expected, test::open_late<lateness>(options));
       }
     }
   }
@@ -152,7 +147,7 @@ TEST_CASE("ahead: beside drafts") {
     for (const int lie_in : {0, 5}) {
       CAPTURE(length);
       lateness = {.lie_in = lie_in};
-      check_answers(expected, open_late(options), {make_ngram_drafter(), length});
+      check_answers(expected, test::open_late<lateness>(options), {make_ngram_drafter(), length});
     }
   }
 }
@@ -162,7 +157,7 @@ TEST_CASE("ahead: logits that candidates don't decide are computed again and rea
   lateness = {.grid = 1};
   const std::vector<Answer> expected = answers_alone(file);
   lateness = {.grid = 1};
-  CHECK(check_answers(expected, open_late(late_options(file.path(), 3))) > 0);
+  CHECK(check_answers(expected, test::open_late<lateness>(late_options(file.path(), 3))) > 0);
   CHECK(lateness.n_downloads > 0);
 }
 
@@ -178,7 +173,7 @@ Request plain_request(int max_tokens) {
 TEST_CASE("ahead: every step that could, and none is waited for before its turn") {
   const ModelFile file(test::tiny_model("llama"));
   lateness = {};
-  const auto engine = Engine::start(open_late(late_options(file.path(), 1)));
+  const auto engine = Engine::start(test::open_late<lateness>(late_options(file.path(), 1)));
   std::vector<int> steps_done;
   Request request = plain_request(40);
   Listener listener;
@@ -210,7 +205,7 @@ TEST_CASE("ahead: wrong guesses end, and count in no number of steps") {
   for (const Case& c : {Case{1, 6, 0}, Case{0, 148, 148}, Case{60, 121, 117}}) {
     CAPTURE(c.lie_in);
     lateness = {.lie_in = c.lie_in};
-    const auto engine = Engine::start(open_late(options));
+    const auto engine = Engine::start(test::open_late<lateness>(options));
     const Answer answer = test::run(*engine, plain_request(150));
     CHECK(answer.tokens.size() == 150);
     CHECK(answer.timings.steps == 150);
@@ -228,7 +223,7 @@ TEST_CASE("ahead: a wrong guess now and then holds a crowd up for few steps") {
   InstanceOptions options = late_options(file.path(), 8);
   options.n_ctx = 200;
   lateness = {.lie_in = 201};  // another one's each time, in 25 steps
-  const auto engine = Engine::start(open_late(options));
+  const auto engine = Engine::start(test::open_late<lateness>(options));
   std::vector<Listener> listeners(8);
   std::atomic<bool> all_are_here{false};
   for (Listener& listener : listeners) {
@@ -252,7 +247,7 @@ TEST_CASE("ahead: a wrong guess now and then holds a crowd up for few steps") {
 TEST_CASE("ahead: who leaves spoils nobody's guess") {
   const ModelFile file(test::tiny_model("llama"));
   lateness = {};
-  const auto engine = Engine::start(open_late(late_options(file.path(), 6)));
+  const auto engine = Engine::start(test::open_late<lateness>(late_options(file.path(), 6)));
   // All but the last leave, one after the other, in front of those that stay.
   std::vector<Listener> listeners(6);
   std::vector<std::atomic<RequestId>> ids(listeners.size());
@@ -282,7 +277,7 @@ TEST_CASE("ahead: not without being allowed to, nor where the sampler looks at m
   lateness = {};
   InstanceOptions options = late_options(file.path(), 1);
   const auto steps_ahead = [&](const Request& request) {
-    const auto engine = Engine::start(open_late(options));
+    const auto engine = Engine::start(test::open_late<lateness>(options));
     test::run(*engine, request);
     return engine->totals().steps_ahead;
   };
@@ -380,13 +375,13 @@ TEST_CASE("ahead: samples with one beginning, who leave, are saved and come back
       lateness = {};
       InstanceOptions plain = options;
       plain.backend.run_ahead = false;
-      const auto engine = Engine::start(open_late(plain));
+      const auto engine = Engine::start(test::open_late<lateness>(plain));
       for (int i = 0; i < 24; ++i) {
         visitors.emplace_back(random, engine->instance().config().n_vocab);
         visitors.back().learn_answers(*engine);
       }
     }
-    const auto unbounded = open_late(options);
+    const auto unbounded = test::open_late<lateness>(options);
     const uint64_t block_bytes = unbounded->kv_bytes() / uint64_t(unbounded->pool().n_blocks());
     options.kv_budget = block_bytes * 26;  // of 8 tokens: for two contexts
     for (const int lie_in : {0, 3}) {
@@ -398,7 +393,8 @@ TEST_CASE("ahead: samples with one beginning, who leave, are saved and come back
         lateness = {.lie_in = lie_in};
         EngineOptions engine_options;
         engine_options.disk = test::require_ok(DiskCache::open({.folder = folder.path()}));
-        const auto engine = Engine::start(open_late(options), std::move(engine_options));
+        const auto engine =
+            Engine::start(test::open_late<lateness>(options), std::move(engine_options));
         for (Visitor& visitor : visitors) visitor.come(*engine);
         for (Visitor& visitor : visitors) visitor.check_answers();
         CHECK(test::comes_to_rest(*engine));
@@ -419,7 +415,8 @@ TEST_CASE("ahead: blocks are saved without a device that waits") {
     EngineOptions engine_options;
     if (saves) engine_options.disk = test::require_ok(DiskCache::open({.folder = folder.path()}));
     lateness = {};
-    const auto engine = Engine::start(open_late(options), std::move(engine_options));
+    const auto engine =
+        Engine::start(test::open_late<lateness>(options), std::move(engine_options));
     Request request = plain_request(70);
     request.prompt[0] = first;
     Listener listener;
@@ -440,8 +437,9 @@ TEST_CASE("ahead: blocks are saved without a device that waits") {
   CHECK(n_idle(true, 5) == alone);
   CHECK(answer == expected);
   // What was saved is the same.
-  const auto engine = Engine::start(
-      open_late(options), {.disk = test::require_ok(DiskCache::open({.folder = folder.path()}))});
+  const auto engine =
+      Engine::start(test::open_late<lateness>(options),
+                    {.disk = test::require_ok(DiskCache::open({.folder = folder.path()}))});
   Request again = plain_request(20);
   again.prompt.insert(again.prompt.end(), expected.tokens.begin(), expected.tokens.begin() + 50);
   const Answer rest = test::run(*engine, again);
@@ -453,7 +451,7 @@ TEST_CASE("ahead: blocks are saved without a device that waits") {
 TEST_CASE("ahead: who is cancelled or fails takes nobody along") {
   const ModelFile file(test::tiny_model("llama"));
   lateness = {};
-  const auto engine = Engine::start(open_late(late_options(file.path(), 2)));
+  const auto engine = Engine::start(test::open_late<lateness>(late_options(file.path(), 2)));
   const Answer alone = test::run(*engine, plain_request(60));
   Request stays = plain_request(60), goes = plain_request(-1);
   goes.sampling.seed = 9;

@@ -4,8 +4,7 @@
 #include <vector>
 
 #include "tests/runtime/gated_engine.h"
-#include "tests/runtime/support.h"
-#include "tests/support/late_backend.h"
+#include "tests/runtime/late_instance.h"
 
 namespace lm {
 namespace {
@@ -15,10 +14,6 @@ using test::Listener;
 using test::ModelFile;
 
 test::Lateness lateness;  // for BackendEntry::open, a plain function
-
-std::unique_ptr<Instance> open_late(const InstanceOptions& options) {
-  return test::require_ok(Instance::open(test::late_registry<lateness>(), options));
-}
 
 EngineOptions with_disk(const std::filesystem::path& folder) {
   EngineOptions options;
@@ -89,21 +84,24 @@ TEST_CASE("save faults: what a lost device delivers is not saved") {
     const std::vector<TokenId> prompt = test::random_tokens(1, 47, 200);
     lateness = {};
     std::vector<TokenId> longer = prompt;
-    const Answer first = test::run(*Engine::start(open_late(options)), request_of(prompt));
+    const Answer first =
+        test::run(*Engine::start(test::open_late<lateness>(options)), request_of(prompt));
     longer.insert(longer.end(), first.tokens.begin(), first.tokens.end());
-    const Answer expected = test::run(*Engine::start(open_late(options)), request_of(longer));
+    const Answer expected =
+        test::run(*Engine::start(test::open_late<lateness>(options)), request_of(longer));
 
     const test::TempDir folder;
     if (c.gated) {
-      test::GatedEngine gated(open_late(options), folder.path());
+      test::GatedEngine gated(test::open_late<lateness>(options), folder.path());
       run_and_lose(gated.engine(), request_of(prompt), c.n);
     } else {
       make_known(file.path(), folder.path());
-      const auto engine = Engine::start(open_late(options), with_disk(folder.path()));
+      const auto engine =
+          Engine::start(test::open_late<lateness>(options), with_disk(folder.path()));
       run_and_lose(*engine, request_of(prompt), c.n);
     }
     lateness = {};
-    const auto engine = Engine::start(open_late(options), with_disk(folder.path()));
+    const auto engine = Engine::start(test::open_late<lateness>(options), with_disk(folder.path()));
     const Answer answer = test::run(*engine, request_of(longer));
     CHECK(answer.timings.loaded_tokens == c.loaded_tokens);
     CHECK(answer == expected);
@@ -134,7 +132,7 @@ TEST_CASE("save faults: without a block that did not arrive nothing behind it is
   {
     // More whole blocks in a step than are sent for at once. The others are copied, because a
     // window moves on, and the device is lost before the first have arrived.
-    const auto engine = Engine::start(open_late(options), with_disk(folder.path()));
+    const auto engine = Engine::start(test::open_late<lateness>(options), with_disk(folder.path()));
     run_and_lose(*engine, request_of(test::random_tokens(1, 8 * 24 + 1, 200)), 2);
     CHECK(lateness.n_downloads > 0);
   }

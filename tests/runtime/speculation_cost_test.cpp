@@ -1,7 +1,6 @@
 // What drafts cost on a device that steps without them never wait for: the times are made up.
 #include "engine/runtime/speculation.h"
-#include "tests/runtime/support.h"
-#include "tests/support/late_backend.h"
+#include "tests/runtime/late_instance.h"
 
 namespace lm {
 namespace {
@@ -51,7 +50,7 @@ TEST_CASE(
   InstanceOptions options = test::options_for(file.path());
   options.draft_rows = 8;
   CHECK(n_with_drafts(*test::open(options)) > 800);
-  const auto late = test::require_ok(Instance::open(test::late_registry<lateness>(), options));
+  const auto late = test::open_late<lateness>(options);
   REQUIRE(late->runs_ahead());
   CHECK(n_with_drafts(*late) < 50);
 }
